@@ -1,0 +1,103 @@
+"""Drawing 3D Gaussians: one function, three backends that keep the rules of `rules`.
+
+`reference` (plain torch) defines values and gradients, `cpu` is fast on any processor, `cuda` is gsplat.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from vivavoce.errors import InputError
+from vivavoce.splat.rasterize.rules import EPS2D
+from vivavoce.types import Camera
+
+Backend = Literal["auto", "cpu", "cuda", "reference"]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A picture over its background, alpha in [0, 1], and the expected depth in metres, 0 where alpha is 0."""
+
+    image: Float32[np.ndarray, "H W 3"]
+    alpha: Float32[np.ndarray, "H W"]
+    depth: Float32[np.ndarray, "H W"]
+
+
+def rasterize(
+    means: Float32[np.ndarray, "N 3"],
+    covariances: Float32[np.ndarray, "N 6"],
+    opacities: Float32[np.ndarray, " N"],
+    colors: Float32[np.ndarray, "N 3"],
+    camera: Camera,
+    *,
+    background: Float32[np.ndarray, "3"] | Float32[np.ndarray, "H W 3"] | None = None,
+    backend: Backend = "auto",
+    eps2d: float = EPS2D,
+) -> Rendering:
+    """Draw N Gaussians: means in metres in camera space, covariances in m^2 as xx, xy, xz, yy, yz, zz, opacities
+    in [0, 1], over a background (black if none).
+
+    "auto" takes the CUDA device if there is one, else the CPU. To draw many frames, keep a `cpu.CpuRasterizer`.
+    Raises InputError for an unknown backend, or for "cuda" where gsplat or a CUDA device is missing.
+    """
+    if backend not in ("auto", "cpu", "cuda", "reference"):
+        raise InputError(f"There is no backend {backend!r}: choose auto, cpu, cuda or reference.")
+    if backend == "cpu" or (backend == "auto" and not _has_cuda()):
+        from vivavoce.splat.rasterize.cpu import CpuRasterizer
+
+        rasterizer = CpuRasterizer(camera, len(means), eps2d=eps2d)
+        image, transmittance = rasterizer(means, covariances, opacities, colors)
+        if background is not None:
+            image = image + transmittance[..., None] * background
+        return Rendering(image, 1 - transmittance, rasterizer.depth())
+
+    import torch
+
+    if backend == "reference":
+        from vivavoce.splat.rasterize.reference import rasterize_reference as draw
+
+        device = "cpu"
+    else:
+        from vivavoce.splat.rasterize.cuda import rasterize_cuda as draw
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    tensors = [torch.from_numpy(a).to(device) for a in (means, covariances, opacities, colors)]
+    behind = None if background is None else torch.from_numpy(background).to(device)
+    with torch.no_grad():
+        drawn = draw(*tensors, camera, background=behind, eps2d=eps2d)
+    return Rendering(*(t.cpu().numpy() for t in drawn))
+
+
+def covariance_from_quats_scales(
+    quats: Float[np.ndarray, "N 4"], scales: Float[np.ndarray, "N 3"]
+) -> Float[np.ndarray, "N 6"]:
+    """R diag(scales)^2 R^T as xx, xy, xz, yy, yz, zz in the unit of the scales, squared (Kerbl et al., 2023, eq. 6).
+
+    Quaternions are (w, x, y, z) of any length but zero; the result has the dtype of the scales.
+    """
+    w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).T
+    rotation = np.stack(
+        [
+            np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
+            np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
+            np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
+        ],
+        1,
+    )
+    root = rotation * scales[:, None, :]
+    rows, columns = np.triu_indices(3)
+    return np.einsum("nik,nik->ni", root[:, rows], root[:, columns]).astype(scales.dtype, copy=False)
+
+
+def _has_cuda() -> bool:
+    """Whether gsplat is installed and a CUDA device is there; torch is imported only if gsplat is installed."""
+    if importlib.util.find_spec("gsplat") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,95 @@
+"""The fast CPU backend. Parallel over frames: every kernel is serial and lets go of the interpreter's lock, so
+two Python threads with a rasteriser each draw two frames at once on two cores, with no fork and no join."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float32
+
+from vivavoce.errors import InputError
+from vivavoce.splat.rasterize import blend, place
+from vivavoce.splat.rasterize.rules import EPS2D, jacobian_limits
+from vivavoce.types import Camera
+
+
+class CpuRasterizer:
+    """Draws up to `capacity` Gaussians by the rules of `rules`; one object a thread.
+
+    The arrays a call returns belong to the object and are overwritten by its next call.
+    """
+
+    def __init__(self, camera: Camera, capacity: int, *, eps2d: float = EPS2D) -> None:
+        self.camera = camera
+        self.capacity = capacity
+        view = (
+            camera.focal,
+            camera.cx,
+            camera.cy,
+            *jacobian_limits(camera),
+            eps2d,
+            camera.width,
+            camera.height,
+        )
+        self._view = tuple(float(v) for v in view)
+        self._columns = math.ceil(camera.width / place.TILE)
+        self._rows = math.ceil(camera.height / place.TILE)
+        self._splats = np.zeros((capacity, place.SPLAT), np.float32)
+        self._boxes = np.zeros((capacity, 4), np.int32)
+        self._pairs = np.zeros(capacity, np.uint64)
+        self._spare = np.zeros(capacity, np.uint64)
+        self._starts = np.zeros(self._columns * self._rows + 1, np.int64)
+        self._lists = np.zeros(4 * capacity, np.int32)
+        self._rgb = np.zeros((camera.height, camera.width, 3), np.float32)
+        self._transmittance = np.ones((camera.height, camera.width), np.float32)
+        self._depths = np.zeros(0, np.float32)
+
+    def __call__(
+        self,
+        means: Float32[np.ndarray, "N 3"],
+        covariances: Float32[np.ndarray, "N 6"],
+        opacities: Float32[np.ndarray, " N"],
+        colors: Float32[np.ndarray, "N 3"],
+    ) -> tuple[Float32[np.ndarray, "H W 3"], Float32[np.ndarray, "H W"]]:
+        """Premultiplied RGB and transmittance of N Gaussians; covariances are xx, xy, xz, yy, yz, zz in m^2.
+
+        Raises InputError if there are more than `capacity`.
+        """
+        self.place(means, covariances, opacities)
+        return self.blend(colors)
+
+    def place(
+        self,
+        means: Float32[np.ndarray, "N 3"],
+        covariances: Float32[np.ndarray, "N 6"],
+        opacities: Float32[np.ndarray, " N"],
+    ) -> None:
+        """Project, sort by depth and list by tile: all of a call that does not depend on colour."""
+        count = len(means)
+        if count > self.capacity:
+            raise InputError(f"{count} Gaussians do not fit this rasteriser: make one with capacity={count}.")
+        self._depths = means[:, 2]
+        boxes = self._boxes[:count]
+        place.project(means, covariances, opacities, self._view, self._splats, boxes)
+        pairs = place.sort_by_depth(means, boxes, self._pairs, self._spare)
+        length = place.count_tiles(boxes, self._starts, self._columns, self._rows)
+        if length > len(self._lists):
+            self._lists = np.zeros(length + length // 4, np.int32)
+        place.fill_tiles(pairs, boxes, self._starts, self._columns, self._lists)
+
+    def blend(
+        self, colors: Float32[np.ndarray, "N 3"]
+    ) -> tuple[Float32[np.ndarray, "H W 3"], Float32[np.ndarray, "H W"]]:
+        """Premultiplied RGB and transmittance of the Gaussians placed last, in these colours."""
+        blend.blend(self._splats, colors, self._starts, self._lists, self._rgb, self._transmittance)
+        return self._rgb, self._transmittance
+
+    def depth(self) -> Float32[np.ndarray, "H W"]:
+        """Expected depth sum(w z) / sum(w) in metres of the Gaussians placed last, 0 where alpha is 0."""
+        weighted = np.empty_like(self._rgb)
+        transmittance = np.empty_like(self._transmittance)
+        colors = np.repeat(self._depths[:, None], 3, axis=1)
+        blend.blend(self._splats, colors, self._starts, self._lists, weighted, transmittance)
+        alpha = 1 - transmittance
+        return np.divide(weighted[..., 0], alpha, out=np.zeros_like(alpha), where=alpha > 0)
