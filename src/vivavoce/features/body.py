@@ -36,10 +36,8 @@ class _Hand(NamedTuple):
     score: float
 
 
-def find_body(
-    image: UInt8[np.ndarray, "H W 3"], face: Face, others: Sequence[Face] = ()
-) -> Body | None:
-    """The body that belongs to `face`, or None; the `others`' faces are painted over so that they cannot win."""
+def find_body(image: UInt8[np.ndarray, "H W 3"], face: Face, others: Sequence[Face] = ()) -> Body | None:
+    """The body that belongs to `face`, or None; the `others` are painted over so that they cannot win."""
     import cv2
 
     canvas = image.copy() if others else image
@@ -132,7 +130,7 @@ def find_hands(
 
 
 def _at_depth(points: np.ndarray, depth: float) -> Float32[np.ndarray, "21 3"]:
-    return (points + (0, 0, depth - points[0, 2])).astype(np.float32)
+    return (points + np.array([0, 0, depth - points[0, 2]])).astype(np.float32)
 
 
 def _hand_squares(
@@ -155,12 +153,15 @@ def _hands_in(image: UInt8[np.ndarray, "H W 3"], center: tuple[float, float], si
 
     crop, to_image = square_crop(image, center, side, size=_HAND_SIZE)
     result = run(
-        "hands", crop, static_image_mode=True, max_num_hands=2, model_complexity=1, min_detection_confidence=0.4
+        "hands",
+        crop,
+        static_image_mode=True,
+        max_num_hands=2,
+        model_complexity=1,
+        min_detection_confidence=0.4,
     )
     hands = []
-    for marks, label in zip(
-        result.multi_hand_landmarks or (), result.multi_handedness or (), strict=False
-    ):
+    for marks, label in zip(result.multi_hand_landmarks or (), result.multi_handedness or (), strict=False):
         points = np.array([(p.x, p.y, p.z) for p in marks.landmark], np.float32) * _HAND_SIZE
         points[:, :2] = cv2.transform(points[None, :, :2], to_image)[0]
         points[:, 2] *= side / _HAND_SIZE

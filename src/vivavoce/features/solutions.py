@@ -45,7 +45,7 @@ def _graph(name: str, **options: Any) -> Any:
 
 
 def run(name: str, image: UInt8[np.ndarray, "H W 3"], **options: Any) -> Any:
-    """Run the legacy solution `name` (as in `mediapipe.solutions`), built with `options`, on an RGB picture."""
+    """Run the solution `name` of `mediapipe.solutions`, built with `options`, on an RGB picture."""
     with _LOCK, _silence():
         return _graph(name, **options).process(np.ascontiguousarray(image))
 

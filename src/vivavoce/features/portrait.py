@@ -1,0 +1,90 @@
+"""Everything that a photo tells about the person who will speak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from vivavoce.errors import InputError
+from vivavoce.features.body import Side, find_body, find_hands
+from vivavoce.features.face import Face, find_faces, mesh_again
+from vivavoce.features.matte import person_matte
+from vivavoce.features.solutions import to_uint8
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photo and the person in it who speaks.
+
+    All landmarks are x right, y down, z away from the camera, in pixels of `image` (continuous: the first
+    pixel's centre is at 0.5, 0.5), and may lie outside it. All z count from the same plane, near the middle of
+    the head.
+    """
+
+    image: Float32[np.ndarray, "H W 3"]
+    crop: tuple[int, int, int, int]
+    """(x0, y0, x1, y1) in pixels: the part of the photo that belongs in the video."""
+    face: Float32[np.ndarray, "478 3"]
+    """mediapipe's face mesh with irises."""
+    body: Float32[np.ndarray, "33 4"] | None
+    """BlazePose's points, with their visibility in [0, 1] as the fourth column."""
+    hands: dict[Side, Float32[np.ndarray, "21 3"]]
+    """By the person's own side; a hand that is not seen is absent."""
+    matte: Float32[np.ndarray, "H W"]
+    """The share of each pixel that is the person, in [0, 1]."""
+    faces_found: int
+    notes: tuple[str, ...]
+    """What the user should know about the choices that were made, a sentence each."""
+
+
+def analyze(
+    photo_image: Float32[np.ndarray, "H W 3"],
+    alpha: Float32[np.ndarray, "H W"] | None = None,
+    *,
+    face: int | None = None,
+) -> Portrait:
+    """Find the person in a photo: RGB in [0, 1], its alpha channel when it has one (it becomes the matte).
+
+    `face` chooses among several, counted from the left, from 1; by default the largest speaks.
+    Raises InputError when there is no face fit to speak, or none of that number.
+    """
+    pixels = to_uint8(photo_image)
+    faces = find_faces(pixels)
+    index, notes = _choose(faces, face)
+    others = faces[:index] + faces[index + 1 :]
+    chosen = mesh_again(pixels, faces[index])
+    body = find_body(pixels, chosen, others)
+    hands = find_hands(pixels, chosen, body)
+    if alpha is None or alpha.min() > 0.99:
+        matte = person_matte(photo_image, chosen, body, others)
+    else:
+        matte = alpha.clip(0, 1)
+    height, width = matte.shape
+    return Portrait(
+        image=photo_image,
+        crop=(0, 0, width, height),
+        face=chosen.landmarks,
+        body=None if body is None else body.landmarks,
+        hands=hands,
+        matte=matte,
+        faces_found=len(faces),
+        notes=notes,
+    )
+
+
+def _choose(faces: tuple[Face, ...], number: int | None) -> tuple[int, tuple[str, ...]]:
+    """The index of the face that speaks, and what to tell the user about it."""
+    if number is None:
+        index = max(range(len(faces)), key=lambda i: faces[i].height)
+        if len(faces) == 1:
+            return index, ()
+        return index, (
+            f"{len(faces)} faces found; the largest one (face {index + 1} from the left) speaks; "
+            f"choose another with --face N.",
+        )
+    if not 1 <= number <= len(faces):
+        found = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
+        raise InputError(f"There is no face {number}: {found} found, counted from the left starting at 1.")
+    return number - 1, ()
