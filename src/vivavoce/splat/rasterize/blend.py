@@ -1,8 +1,10 @@
-"""Numba kernels that composite the splats of each tile, and the gradients of that.
+# ruff: noqa: PLR0917 (numba kernels have no keyword-only parameters)
+# pyright: reportCallIssue=false (it does not know that numba's intrinsics take no typing context)
+"""Numba kernels that composite the splats of each tile into a picture.
 
-A tile is 16 blocks of 4 x 4 pixels, the lanes of one vector. The list of a tile is worked off in chunks: a chunk's
-splats are copied out in order, each is tested against all 16 blocks at once, and every block then runs through the
-short list of those that reach it with its transmittance and colour in registers.
+A tile is 16 blocks of 4 x 4 pixels, each the lanes of one vector. The list of a tile is worked off in chunks of 64.
+The chunk is copied out in order; a block tests 16 splats at once for whether they reach it, and runs through those
+that do, the set bits of one word, with its transmittance and colour in registers.
 """
 
 from __future__ import annotations
@@ -28,90 +30,97 @@ BLOCK = 4
 
 BLOCKS = (TILE // BLOCK) ** 2
 
-CHUNK = 256
-"""Splats of a tile that are prepared at once; what they need stays in the first-level cache."""
+CHUNK = 64
+"""Splats prepared at once: as many as a word has bits."""
 
-RECORD = 12
-"""Floats of a prepared splat: u and v at the tile's first pixel, the three factors, log2 opacity, the colour."""
+U, V, A, B, C, LOG, REACH_U, REACH_V, RED, GREEN, BLUE = (CHUNK * field for field in range(11))
+"""Where the fields of a chunk begin: u and v at the tile's first pixel and the factors (see `place`), log2 of the
+opacity, how much |u| and |v| can change from the centre of a block to its corner pixels, the colour."""
 
-_STATE = 4 * simd.WIDTH
+FIELDS = 11
+
+STATE = 4 * simd.WIDTH
 """Floats of a block's state: transmittance, red, green, blue of its 16 pixels."""
 
 SATURATED = np.float32(1e-4)
 """Behind this transmittance nothing shows."""
 
-_MAX = np.float32(ALPHA_MAX)
-_CUT = np.float32(LOG_ALPHA_MIN)
-_ZERO = np.float32(0)
-_LANE_X = (np.arange(simd.WIDTH) % BLOCK).astype(np.float32)
-_LANE_Y = (np.arange(simd.WIDTH) // BLOCK).astype(np.float32)
+MAX = np.float32(ALPHA_MAX)
+CUT = np.float32(LOG_ALPHA_MIN)
+ZERO = np.float32(0)
+LANE_X = (np.arange(simd.WIDTH) % BLOCK).astype(np.float32)
+LANE_Y = (np.arange(simd.WIDTH) // BLOCK).astype(np.float32)
+_HALF = np.float32(0.5 * (BLOCK - 1))
 
 
 @njit(inline="always")
-def _prepare(splats, colors, indices, left, top, alive, records, entries, counts):
-    """Copy a chunk's splats relative to the tile's first pixel, and list them for the blocks that they reach."""
-    center_x = simd.fma(simd.load(_LANE_X, 0), np.float32(BLOCK), np.float32(0.5 * (BLOCK - 1)))
-    center_y = simd.fma(simd.load(_LANE_Y, 0), np.float32(BLOCK), np.float32(0.5 * (BLOCK - 1)))
-    half = np.float32(0.5 * (BLOCK - 1))
-    counts[:] = 0
+def prepare(splats, colors, indices, left, top, chunk):
+    """Copy splats into `chunk`, their exponents relative to the pixel centre at (left, top)."""
     for k in range(len(indices)):
         i = indices[k]
-        at = k * RECORD
         a, b, c = splats[i, FACTOR_A], splats[i, FACTOR_B], splats[i, FACTOR_C]
         dx, dy = left - splats[i, MEAN_X], top - splats[i, MEAN_Y]
-        u, v = a * dx + b * dy, c * dy
-        log_opacity = splats[i, LOG_OPACITY]
-        records[at], records[at + 1] = u, v
-        records[at + 2], records[at + 3], records[at + 4] = a, b, c
-        records[at + 5] = log_opacity
-        records[at + 6], records[at + 7], records[at + 8] = colors[i, 0], colors[i, 1], colors[i, 2]
-
-        # least |u| and |v| in each block: a block is a parallelogram in the plane of u and v
-        least_u = simd.absolute(simd.fma(center_x, a, simd.fma(center_y, b, u))) - half * (abs(a) + abs(b))
-        least_v = simd.absolute(simd.fma(center_y, c, v)) - half * c
-        least_u = simd.where_less(least_u, _ZERO, _ZERO, least_u)
-        least_v = simd.where_less(least_v, _ZERO, _ZERO, least_v)
-        reach = log_opacity - _CUT + np.float32(1e-4)
-        reached = simd.bits_less(simd.fma(least_u, least_u, least_v * least_v), reach) & alive
-        while reached:
-            block = simd.lowest_bit(reached)
-            entries[block * CHUNK + counts[block]] = at
-            counts[block] += 1
-            reached &= reached - 1
+        chunk[U + k], chunk[V + k] = a * dx + b * dy, c * dy
+        chunk[A + k], chunk[B + k], chunk[C + k] = a, b, c
+        chunk[LOG + k] = splats[i, LOG_OPACITY]
+        chunk[REACH_U + k], chunk[REACH_V + k] = _HALF * (abs(a) + abs(b)), _HALF * c
+        chunk[RED + k], chunk[GREEN + k], chunk[BLUE + k] = colors[i, 0], colors[i, 1], colors[i, 2]
 
 
 @njit(inline="always")
-def _exponent(records, at, x, y):
-    """log2 of the alpha of the splat in the record at `at`, before clamp and cut-off, at 16 pixels of the tile."""
-    u = simd.fma(
-        x, simd.spread(records, at + 2), simd.fma(y, simd.spread(records, at + 3), simd.spread(records, at))
-    )
-    v = simd.fma(y, simd.spread(records, at + 4), simd.spread(records, at + 1))
-    return simd.spread(records, at + 5) - u * u - v * v
+def reaching(chunk, count, block):
+    """The splats of a chunk that may show in a block, as the bits of a word.
+
+    In the plane of u and v a block is a parallelogram and the splat a circle; what is tested is the
+    parallelogram's bounding box, so nothing that shows is lost.
+    """
+    x = np.float32(block % BLOCK * BLOCK) + _HALF
+    y = np.float32(block // BLOCK * BLOCK) + _HALF
+    word = np.uint64(0)
+    for k in range(0, count, simd.WIDTH):
+        center_u = simd.fma(simd.load(chunk, A + k), x, simd.fma(simd.load(chunk, B + k), y, simd.load(chunk, U + k)))
+        center_v = simd.fma(simd.load(chunk, C + k), y, simd.load(chunk, V + k))
+        u = simd.absolute(center_u) - simd.load(chunk, REACH_U + k)
+        v = simd.absolute(center_v) - simd.load(chunk, REACH_V + k)
+        u, v = simd.where_less(u, ZERO, ZERO, u), simd.where_less(v, ZERO, ZERO, v)
+        # a little more than the cut-off, against rounding
+        reach = simd.load(chunk, LOG + k) - (CUT - np.float32(1e-3))
+        word |= np.uint64(simd.bits_less(simd.fma(u, u, v * v), reach)) << np.uint64(k)
+    # what lies behind the last splat is left over from another chunk
+    return word & (~np.uint64(0) >> np.uint64(CHUNK - count))
 
 
 @njit(inline="always")
-def _alpha(exponent):
-    alpha = simd.exp2(exponent)
-    alpha = simd.where_less(alpha, _MAX, alpha, _MAX)
-    return simd.where_less(exponent, _CUT, _ZERO, alpha)
+def exponent(chunk, k, x, y):
+    """log2 of the alpha of splat k, before clamp and cut-off, at 16 pixels relative to the tile's first."""
+    u = simd.fma(x, simd.spread(chunk, A + k), simd.fma(y, simd.spread(chunk, B + k), simd.spread(chunk, U + k)))
+    v = simd.fma(y, simd.spread(chunk, C + k), simd.spread(chunk, V + k))
+    return simd.spread(chunk, LOG + k) - u * u - v * v
 
 
 @njit(inline="always")
-def _blend_block(records, entries, first, count, block, state):
-    """Composite `count` splats into a block's state, front to back; returns its greatest transmittance."""
-    x = simd.load(_LANE_X, 0) + np.float32(BLOCK * (block % BLOCK))
-    y = simd.load(_LANE_Y, 0) + np.float32(BLOCK * (block // BLOCK))
-    at = block * _STATE
+def clamped_alpha(power):
+    alpha = simd.exp2(power)
+    alpha = simd.where_less(alpha, MAX, alpha, MAX)
+    return simd.where_less(power, CUT, ZERO, alpha)
+
+
+@njit(inline="always")
+def _blend_block(chunk, word, block, state):
+    """Composite the splats in `word` into a block's state, front to back; returns its greatest transmittance."""
+    x = simd.load(LANE_X, 0) + np.float32(block % BLOCK * BLOCK)
+    y = simd.load(LANE_Y, 0) + np.float32(block // BLOCK * BLOCK)
+    at = block * STATE
     light = simd.load(state, at)
     red, green, blue = simd.load(state, at + 16), simd.load(state, at + 32), simd.load(state, at + 48)
-    for k in range(first, first + count):
-        record = np.int64(entries[k])
-        weight = _alpha(_exponent(records, record, x, y)) * light
+    while word:
+        k = simd.lowest_bit(word)
+        word &= word - np.uint64(1)
+        weight = clamped_alpha(exponent(chunk, k, x, y)) * light
         light = light - weight
-        red = simd.fma(weight, simd.spread(records, record + 6), red)
-        green = simd.fma(weight, simd.spread(records, record + 7), green)
-        blue = simd.fma(weight, simd.spread(records, record + 8), blue)
+        red = simd.fma(weight, simd.spread(chunk, RED + k), red)
+        green = simd.fma(weight, simd.spread(chunk, GREEN + k), green)
+        blue = simd.fma(weight, simd.spread(chunk, BLUE + k), blue)
     simd.store(state, at, light)
     simd.store(state, at + 16, red)
     simd.store(state, at + 32, green)
@@ -122,44 +131,27 @@ def _blend_block(records, entries, first, count, block, state):
 @njit(nogil=True, cache=True, error_model="numpy")
 def blend(splats, colors, starts, lists, rgb, transmittance):
     """Composite all tiles: premultiplied `rgb` (H, W, 3) and what light passes, `transmittance` (H, W)."""
-    height, width = transmittance.shape
+    width = transmittance.shape[1]
     columns = (width + TILE - 1) // TILE
-    records = np.empty(CHUNK * RECORD, np.float32)
-    entries = np.empty(BLOCKS * CHUNK, np.uint16)
-    counts = np.empty(BLOCKS, np.int64)
-    state = np.empty(BLOCKS * _STATE, np.float32)
+    chunk = np.zeros(FIELDS * CHUNK, np.float32)
+    state = np.empty(BLOCKS * STATE, np.float32)
     for tile in range(len(starts) - 1):
         left, top = TILE * (tile % columns), TILE * (tile // columns)
-        _clear(state)
+        state[:] = ZERO
+        for block in range(BLOCKS):
+            simd.store(state, block * STATE, simd.splat(np.float32(1)))
         alive = (1 << BLOCKS) - 1
         for first in range(starts[tile], starts[tile + 1], CHUNK):
             if alive == 0:
                 break
             indices = lists[first : min(first + CHUNK, starts[tile + 1])]
-            _prepare(
-                splats,
-                colors,
-                indices,
-                np.float32(left + 0.5),
-                np.float32(top + 0.5),
-                alive,
-                records,
-                entries,
-                counts,
-            )
+            prepare(splats, colors, indices, np.float32(left + 0.5), np.float32(top + 0.5), chunk)
             for block in range(BLOCKS):
-                if counts[block] > 0:
-                    most = _blend_block(records, entries, block * CHUNK, counts[block], block, state)
-                    if most < SATURATED:
-                        alive &= ~(1 << block)
+                if alive >> block & 1:
+                    word = reaching(chunk, len(indices), block)
+                    if word and _blend_block(chunk, word, block, state) < SATURATED:
+                        alive ^= 1 << block
         _write(state, left, top, rgb, transmittance)
-
-
-@njit(inline="always")
-def _clear(state):
-    state[:] = _ZERO
-    for block in range(BLOCKS):
-        simd.store(state, block * _STATE, simd.splat(np.float32(1)))
 
 
 @njit(inline="always")
@@ -169,6 +161,6 @@ def _write(state, left, top, rgb, transmittance):
     for y in range(top, min(top + TILE, height)):
         for x in range(left, min(left + TILE, width)):
             block = (y - top) // BLOCK * BLOCK + (x - left) // BLOCK
-            at = block * _STATE + (y % BLOCK) * BLOCK + x % BLOCK
+            at = block * STATE + (y % BLOCK) * BLOCK + x % BLOCK
             transmittance[y, x] = state[at]
             rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2] = state[at + 16], state[at + 32], state[at + 48]

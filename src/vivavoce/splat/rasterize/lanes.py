@@ -191,7 +191,7 @@ def bits_less(typingctx, a, b):
         bits = builder.bitcast(builder.fcmp_ordered("<", a, b), ir.IntType(WIDTH))
         return builder.zext(bits, ir.IntType(64))
 
-    return types.int64(a, b), codegen
+    return types.uint64(a, b), codegen
 
 
 @intrinsic
@@ -236,9 +236,9 @@ def greatest(typingctx, a):
 
 @intrinsic
 def lowest_bit(typingctx, bits):
-    """The place of the lowest bit that is set in a non-zero int64."""
+    """The place of the lowest bit that is set in a non-zero uint64."""
 
     def codegen(context, builder, sig, args):
         return _call(builder, "llvm.cttz.i64", ir.IntType(64), [args[0], ir.Constant(ir.IntType(1), 1)])
 
-    return types.int64(types.int64), codegen
+    return types.int64(types.uint64), codegen
