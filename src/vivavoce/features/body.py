@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -14,8 +14,10 @@ from vivavoce.features.face import Face, square_crop
 from vivavoce.features.solutions import run
 
 Side = Literal["left", "right"]
+_SIDES: tuple[Side, Side] = ("left", "right")
 
-_NOSE = 0
+_NOSE, _SHOULDERS, _HIPS = 0, [11, 12], [23, 24]
+_MESH_NOSE, _MESH_EARS = 1, [234, 454]
 _POSE_SIZE, _HAND_SIZE = 768, 320
 _POSE_REACHES = (8.0, 14.0, 5.0)  # side of the crop in face heights, tried in turn
 _WRIST: dict[Side, int] = {"left": 15, "right": 16}
@@ -25,7 +27,7 @@ _KNUCKLES: dict[Side, list[int]] = {"left": [15, 17, 19, 21], "right": [16, 18, 
 
 @dataclass(frozen=True)
 class Body:
-    """The 33 points of BlazePose (x, y, z, visibility; pixels, z away from the camera), and its own matte."""
+    """BlazePose: 33 points (x, y, z, visibility; pixels, z away from the camera) and its matte."""
 
     landmarks: Float32[np.ndarray, "33 4"]
     matte: Float32[np.ndarray, "H W"]
@@ -54,13 +56,11 @@ def find_body(image: UInt8[np.ndarray, "H W 3"], face: Face, others: Sequence[Fa
         )  # fmt: skip
         if not result.pose_landmarks:
             continue
-        points = np.array([(p.x, p.y, p.z, p.visibility) for p in result.pose_landmarks.landmark], np.float32)
-        points[:, :3] *= _POSE_SIZE
-        points[:, :2] = cv2.transform(points[None, :, :2], to_image)[0]
-        points[:, 2] *= side / _POSE_SIZE
-        if np.hypot(*(points[_NOSE, :2] - face.landmarks[1, :2])) > 0.5 * face.height:
+        points = np.array([(p.x, p.y, 0.0, p.visibility) for p in result.pose_landmarks.landmark], np.float32)
+        points[:, :2] = cv2.transform(points[None, :, :2] * _POSE_SIZE, to_image)[0]
+        if np.hypot(*(points[_NOSE, :2] - face.landmarks[_MESH_NOSE, :2])) > 0.5 * face.height:
             continue
-        points[:, 2] += face.landmarks[1, 2] - points[_NOSE, 2]  # one depth for face and body
+        points[:, 2] = _depths(points, result.pose_world_landmarks.landmark, face)
         matte = cv2.warpAffine(
             result.segmentation_mask,
             _about_centers(to_image),
@@ -70,6 +70,26 @@ def find_body(image: UInt8[np.ndarray, "H W 3"], face: Face, others: Sequence[Fa
         )
         return Body(points, matte.astype(np.float32))
     return None
+
+
+def _depths(points: np.ndarray, world: Sequence[Any], face: Face) -> np.ndarray:
+    """Depths in pixels of the 33 points, from the same plane as the face's.
+
+    The network's metres are good within the arms and within the hips, but it sees most people lean towards the
+    camera: so shoulders and hips are put below the ears, which is where they are in someone upright.
+    """
+    metres = np.array([(p.x, p.y, p.z) for p in world])
+    a, b = _SHOULDERS
+    pixels = np.linalg.norm(points[a, :2] - points[b, :2]) / np.linalg.norm(metres[a, :2] - metres[b, :2])
+    depths = metres[:, 2] * pixels
+    ears = face.landmarks[_MESH_EARS, 2].mean()
+    for group, anchors, depth in (
+        (slice(0, 11), [_NOSE], face.landmarks[_MESH_NOSE, 2]),
+        (slice(11, 23), _SHOULDERS, ears),
+        (slice(23, 33), _HIPS, ears),
+    ):
+        depths[group] += depth - depths[anchors].mean()
+    return depths
 
 
 def _about_centers(affine: np.ndarray) -> np.ndarray:
@@ -95,38 +115,25 @@ def find_hands(
     Palms are found in crops around the wrists of the body, where they are large enough; each is given to the
     nearest wrist, since the network's own left and right are unreliable on single hands.
     """
+    from scipy.optimize import linear_sum_assignment
+
     if body is None:
         return {}
     found: list[_Hand] = []
-    sides: tuple[Side, Side] = ("left", "right")
-    for side in sides:
-        for center, width in _hand_squares(body, face, side, image.shape):
-            hands = _hands_in(image, center, width)
-            found += hands
-            if hands:
-                break
+    for side in _SIDES:
+        tries = (_hands_in(image, *square) for square in _hand_squares(body, face, side, image.shape))
+        found += next((hands for hands in tries if hands), [])
     hands = _distinct(found)
-    wrists = {side: body.landmarks[_WRIST[side]] for side in sides}
+    wrists = body.landmarks[[_WRIST[side] for side in _SIDES]]
     reach = 0.8 * face.height  # the pose network misses a wrist by less than that
-
-    def cost(hand: _Hand, side: Side) -> float:
-        return float(np.hypot(*(hand.points[0, :2] - wrists[side][:2])))
-
-    best: dict[Side, _Hand] = {}
-    padded = [*hands, None, None]
-    options = itertools.permutations(padded, 2)
-    choice = min(
-        options,
-        key=lambda pair: sum(
-            reach if hand is None else min(cost(hand, side), 2 * reach)
-            for hand, side in zip(pair, sides, strict=True)
-        ),
-        default=(None, None),
-    )
-    for hand, side in zip(choice, sides, strict=True):
-        if hand is not None and cost(hand, side) <= reach:
-            best[side] = hand
-    return {side: _at_depth(hand.points, wrists[side][2]) for side, hand in best.items()}
+    costs = np.full((2, len(hands) + 2), reach)  # two columns for "not seen"
+    for column, hand in enumerate(hands):
+        costs[:, column] = np.linalg.norm(wrists[:, :2] - hand.points[0, :2], axis=1)
+    return {
+        _SIDES[row]: _at_depth(hands[column].points, wrists[row, 2])
+        for row, column in zip(*linear_sum_assignment(costs), strict=True)
+        if column < len(hands) and costs[row, column] < reach
+    }
 
 
 def _at_depth(points: np.ndarray, depth: float) -> Float32[np.ndarray, "21 3"]:
@@ -161,7 +168,7 @@ def _hands_in(image: UInt8[np.ndarray, "H W 3"], center: tuple[float, float], si
         min_detection_confidence=0.4,
     )
     hands = []
-    for marks, label in zip(result.multi_hand_landmarks or (), result.multi_handedness or (), strict=False):
+    for marks, label in zip(result.multi_hand_landmarks or [], result.multi_handedness or [], strict=True):
         points = np.array([(p.x, p.y, p.z) for p in marks.landmark], np.float32) * _HAND_SIZE
         points[:, :2] = cv2.transform(points[None, :, :2], to_image)[0]
         points[:, 2] *= side / _HAND_SIZE
