@@ -65,8 +65,11 @@ class Binding:
 
 @dataclass(frozen=True)
 class Motion:
-    """T frames of motion: a rigid transform [R | t] of each particle from rest, and colour residuals per Gaussian."""
+    """T frames of motion: a rigid transform [R | t] of each particle from rest, in metres, and residuals of colour.
+
+    `gains` multiply the colours of each kind of Gaussian (splat/layers.py KINDS): what the lips shade goes dark.
+    """
 
     fps: float
     transforms: Float32[np.ndarray, "T M 3 4"]
-    color_residuals: Float32[np.ndarray, "T N 3"] | None = None
+    gains: Float32[np.ndarray, "T G"]

@@ -57,3 +57,18 @@ def measure_face(face: Float[np.ndarray, "478 3"]) -> FaceFrame:
         mouth_width=float(np.linalg.norm(upper[-1] - upper[0])),
         gap=float(max(0.0, (lower[5] - upper[5]) @ down)),
     )
+
+
+SHUT = 0.05
+"""Lips nearer than this share of the mouth's width are shut: landmarks never meet exactly."""
+
+
+def shut_lips(face: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
+    """The landmarks with the two inner lip contours made one where the mouth is shut, else as they are."""
+    frame = measure_face(face)
+    if frame.gap > SHUT * frame.mouth_width:
+        return face
+    face = face.copy()
+    upper, lower = list(topology.LIP_UPPER[0]), list(topology.LIP_LOWER[0])
+    face[upper] = face[lower] = (face[upper] + face[lower]) / 2
+    return face

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8
 
 from vivavoce.splat import topology
 from vivavoce.splat.eyes import eye_layer, eyeball_centres
-from vivavoce.splat.faceframe import FaceFrame, measure_face
+from vivavoce.splat.faceframe import FaceFrame, measure_face, shut_lips
 from vivavoce.splat.layers import Layer
 from vivavoce.splat.lips import measure_lips
 from vivavoce.splat.mouth import inner_contour, look_into_mouth, mouth_layers
@@ -51,6 +51,7 @@ class Reconstruction:
 
 def reconstruct(canvas: Canvas) -> Reconstruction:
     """Build the person of a canvas; all results in canvas space."""
+    canvas = replace(canvas, face=shut_lips(canvas.face))
     frame = measure_face(canvas.face)
     lips = measure_lips(canvas.face, frame)
     sheet = build_sheet(canvas.face, canvas.matte)
@@ -62,6 +63,8 @@ def reconstruct(canvas: Canvas) -> Reconstruction:
     index = {name: i for i, name in enumerate(names)}
 
     mouth, eyes = hole_masks(sheet, canvas.matte.shape)
+    if frame.gap == 0:
+        mouth[:] = False
     look = look_into_mouth(canvas.image, mouth, eyes, frame, inner_contour(canvas.face, frame))
     back_of_lips = float(canvas.face[[13, 14], 2].mean()) + 3.0 * frame.millimetre
     drop = 0.55 * frame.gap / frame.millimetre

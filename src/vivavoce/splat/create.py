@@ -1,0 +1,168 @@
+"""PATH 1: a photo becomes an avatar folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vivavoce.errors import OutputError
+from vivavoce.splat.avatar import Avatar, quats_and_scales, save_avatar
+from vivavoce.splat.fit import fit_colors
+from vivavoce.splat.lift import Lifted, lift_layers, make_lift
+from vivavoce.splat.rasterize.cpu import CpuRasterizer
+from vivavoce.splat.reconstruct import Canvas, reconstruct
+from vivavoce.splat.skinning import rest_positions
+from vivavoce.types import Camera, Gaussians
+
+if TYPE_CHECKING:
+    from vivavoce.features.portrait import Portrait
+
+SHORT_SIDE = 512
+"""Pixels of the canvas an avatar is built on; smaller photos keep their own size."""
+
+PAD = 24
+"""Pixels of picture continued beyond each edge of the canvas, so that a moving body shows no border."""
+
+EPS2D = 0.05
+"""Low-pass of the rasteriser, px^2: Gaussians of a pixel's size need less than the 0.3 of free-view scenes."""
+
+
+def create_avatar(photo: Path, out: Path, *, face: int | None = None) -> Path:
+    """Make an avatar of the person in `photo` and write it to the folder `out`; returns `out`.
+
+    `face` chooses among several people, counted from the left, from 1; by default the largest face speaks.
+    Raises InputError for a photo that cannot be used and OutputError for a folder that cannot be written.
+    """
+    import warnings
+
+    from vivavoce.features.portrait import analyze
+    from vivavoce.media.image import read_photo
+
+    photo, out = Path(photo), Path(out)
+    _check_target(out)
+    picture = read_photo(photo)
+    portrait = analyze(picture.image, picture.alpha, face=face)
+    for note in portrait.notes:
+        warnings.warn(note, stacklevel=2)
+    avatar = build_avatar(portrait, photo_sha256=picture.sha256)
+    _write(avatar, out)
+    return out
+
+
+def build_avatar(portrait: Portrait, *, photo_sha256: str = "") -> Avatar:
+    """Reconstruct the person of a portrait and fit the colours to it."""
+    canvas, width, height = make_canvas(portrait)
+    built = reconstruct(canvas)
+    lift = make_lift(width, height, canvas.pad, built.rig.frame.millimetre)
+    lifted = lift_layers(built.layers, lift)
+    colors = _fitted_colors(canvas, lifted, lift.camera)
+    quats, scales = quats_and_scales(lifted.covariances)
+    rest = np.concatenate([rest_positions(built.sheet, built.rig.skeleton), built.rig.tongue[None]])
+    return Avatar(
+        gaussians=Gaussians(lifted.means, quats, scales, lifted.opacities, colors),
+        covariances=lifted.covariances,
+        kinds=lifted.kinds,
+        binding=lifted.binding,
+        rig=built.rig,
+        lift=lift,
+        rest=rest.astype(np.float32),
+        particles=tuple(built.particles),
+        background=_background(portrait),
+        photo_sha256=photo_sha256,
+        notes=portrait.notes,
+    )
+
+
+def make_canvas(portrait: Portrait) -> tuple[Canvas, int, int]:
+    """The portrait at working resolution with padded edges, and its size without them (pixels)."""
+    import cv2
+
+    from vivavoce.features.joints import smplx_joints
+    from vivavoce.features.matte import foreground_colors
+    from vivavoce.features.plate import background_plate
+
+    h, w = portrait.matte.shape
+    k = min(1.0, SHORT_SIDE / min(h, w))
+    size = (max(2, round(w * k / 2) * 2), max(2, round(h * k / 2) * 2))
+    scale = np.array([size[0] / w, size[1] / h, (size[0] / w * size[1] / h) ** 0.5])
+
+    def small(array: np.ndarray) -> np.ndarray:
+        return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+
+    def padded(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(PAD, PAD), (PAD, PAD)] + [(0, 0)] * (array.ndim - 2), mode="edge")
+
+    def points(array: np.ndarray) -> np.ndarray:
+        return array[..., :3].astype(np.float64) * scale + np.array([PAD, PAD, 0.0])
+
+    image, matte = small(portrait.image), small(portrait.matte)
+    joints = {name: points(np.asarray(joint)) for name, joint in smplx_joints(portrait).items()}
+    canvas = Canvas(
+        image=padded(foreground_colors(image, matte)).astype(np.float32),
+        matte=padded(matte).astype(np.float32),
+        plate=padded(background_plate(image, matte)).astype(np.float32),
+        face=points(portrait.face),
+        hands=tuple(points(hand) for hand in portrait.hands.values()),
+        joints=joints,
+        pad=PAD,
+    )
+    return canvas, *size
+
+
+def _fitted_colors(canvas: Canvas, lifted: Lifted, camera: Camera) -> np.ndarray:
+    """Colours with which the Gaussians at rest give the photo, on the padded canvas."""
+    pad = canvas.pad
+    wide = Camera(
+        camera.width + 2 * pad, camera.height + 2 * pad, camera.focal, camera.cx + pad, camera.cy + pad
+    )
+    raster = CpuRasterizer(wide, len(lifted.means), eps2d=EPS2D)
+    raster.place(lifted.means, lifted.covariances, lifted.opacities, presorted=True)
+    _, transmittance = raster.blend(lifted.colors)
+    target = canvas.image * (1.0 - transmittance[..., None])
+    return fit_colors(raster, lifted.colors, target)
+
+
+def _background(portrait: Portrait) -> np.ndarray:
+    """The plate behind the person at the photo's own resolution, at most 2048 pixels wide or high."""
+    import cv2
+
+    from vivavoce.features.plate import background_plate
+
+    h, w = portrait.matte.shape
+    k = min(1.0, 2048 / max(h, w))
+    size = (max(1, round(w * k)), max(1, round(h * k)))
+    image = cv2.resize(portrait.image, size, interpolation=cv2.INTER_AREA)
+    return background_plate(image, cv2.resize(portrait.matte, size, interpolation=cv2.INTER_AREA))
+
+
+def _check_target(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file: an avatar is a folder, give another name with -o.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "avatar.json").is_file():
+        raise OutputError(f"{out} is a folder with other things in it: give a new name with -o.")
+
+
+def _write(avatar: Avatar, out: Path) -> None:
+    """Write beside the target and move into place, so that there is a whole avatar or the one from before."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"Cannot write the avatar to {out} ({error.strerror}): choose another place with -o.") from error
+    try:
+        save_avatar(avatar, fresh)
+        fresh.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        fresh.replace(out)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"Cannot write the avatar to {out} ({reason}): free some space or choose another place.") from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+

@@ -1,0 +1,74 @@
+"""Frames of a driven avatar: deform, rasterise, and lay over a background; two frames at once on two cores."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from vivavoce.splat.avatar import Avatar
+from vivavoce.splat.create import EPS2D
+from vivavoce.splat.deform import deform
+from vivavoce.splat.rasterize.blend import compose, compose_rgba
+from vivavoce.splat.rasterize.cpu import CpuRasterizer
+from vivavoce.types import Motion
+
+
+class Renderer:
+    """Draws an avatar at one size before one background; call it with motions, get frames in order.
+
+    `background` is RGB of the frame's size, or None for transparent frames (RGBA, straight alpha).
+    """
+
+    def __init__(
+        self,
+        avatar: Avatar,
+        width: int,
+        height: int,
+        *,
+        background: Float32[np.ndarray, "H W 3"] | None,
+        threads: int | None = None,
+    ) -> None:
+        self._avatar = avatar
+        self._camera = avatar.lift.camera.scaled(width, height)
+        self._background = background
+        scale = width / avatar.lift.camera.width
+        self._eps2d = EPS2D * max(1.0, scale**2)
+        self._local = threading.local()
+        self._threads = threads or min(4, os.cpu_count() or 1)
+        self._pool = ThreadPoolExecutor(self._threads) if self._threads > 1 else None
+
+    def __call__(self, motion: Motion) -> Iterator[UInt8[np.ndarray, "H W C"]]:
+        """The frames of a motion; each is a fresh array."""
+        jobs = range(len(motion.transforms))
+        run = self._pool.map if self._pool else map
+        yield from run(lambda i: self._frame(motion.transforms[i], motion.gains[i]), jobs)
+
+    def _frame(
+        self, transforms: Float32[np.ndarray, "M 3 4"], gains: Float32[np.ndarray, " kinds"]
+    ) -> UInt8[np.ndarray, "H W C"]:
+        a, local = self._avatar, self._local
+        if not hasattr(local, "raster"):
+            local.raster = CpuRasterizer(self._camera, len(a.gaussians), eps2d=self._eps2d)
+            local.moved = (np.empty_like(a.gaussians.means), np.empty_like(a.covariances))
+            local.colors = np.empty_like(a.gaussians.colors)
+        means, covariances = deform(a.gaussians.means, a.covariances, a.binding, transforms, out=local.moved)
+        np.multiply(a.gaussians.colors, gains[a.kinds, None], out=local.colors)
+        local.raster.place(means, covariances, a.gaussians.opacities, presorted=True)
+        rgb, transmittance = local.raster.blend(local.colors)
+        channels = 4 if self._background is None else 3
+        frame = np.empty((self._camera.height, self._camera.width, channels), np.uint8)
+        if self._background is None:
+            compose_rgba(rgb, transmittance, frame)
+        else:
+            compose(rgb, transmittance, self._background, frame)
+        return frame
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
