@@ -1,0 +1,238 @@
+"""Train the articulation model: speech made here -> weights -> figures, in one run.
+
+    python recipes/articulation.py
+
+Two hours' worth on two CPU cores by default (7 minutes of making speech, 75 minutes of training on one core);
+on a CUDA card the same steps take a few minutes. Data is kept in --work and made again when it is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import tyro
+from safetensors.numpy import save_file
+from torch.nn import functional as F
+
+from vivavoce.corpus.synth.judge import score
+from vivavoce.corpus.synth.utterances import TEST_SETS, random_utterance, test_set
+from vivavoce.features.speech import BANDS, LevelNormalizer, log_mel
+from vivavoce.splat.controls import ARTICULATION
+from vivavoce.splat.motion.network import OUTPUTS, STACK, ArticulationNetwork
+from vivavoce.splat.motion.targets import articulation_from_phones, contacts
+
+RATE = 50
+WEIGHTS = Path(__file__).parents[1] / "src/vivavoce/splat/motion/weights/articulation.safetensors"
+
+
+@dataclass
+class Options:
+    """What to make and for how long."""
+
+    utterances: int = 20_000
+    """How many; 4.6 s each on average."""
+    minutes: float = 75.0
+    """Of training, data and figures not counted."""
+    out: Path = WEIGHTS
+    work: Path = Path("build/articulation")
+    """Where the data is kept."""
+    batch: int = 12
+    seconds: float = 6.0
+    """Length of a training crop."""
+    rate: float = 1.5e-3
+    """Peak learning rate."""
+    seed: int = 0
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    check: float = 8.0
+    """Minutes between looks at the held-out sets."""
+
+
+def frames_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """One training utterance as log-mel (t, 80) and targets (t / 2, 9), cut to whole network frames, in half precision."""
+    utterance = random_utterance(seed)
+    mel = log_mel(utterance.samples)
+    goal = goals(utterance.phones, utterance.duration)
+    count = min(len(mel) // STACK, len(goal))
+    return mel[: count * STACK].astype(np.float16), goal[:count].astype(np.float16)
+
+
+def goals(phones: list, duration: float) -> np.ndarray:
+    """The articulation channels and, last, how much of each frame the lips touch."""
+    channels = articulation_from_phones(phones, duration, RATE)
+    edges = np.arange(len(channels) + 1) / RATE
+    touch = np.zeros(len(channels), np.float32)
+    for start, end in contacts(phones):
+        end = max(end, start + 0.03)
+        touch += np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, None) * RATE
+    return np.concatenate([channels, np.minimum(touch, 1)[:, None]], 1)
+
+
+def make_data(options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All utterances end to end: log-mel, targets, and the first network frame of each."""
+    options.work.mkdir(parents=True, exist_ok=True)
+    path = options.work / f"speech-{options.seed}-{options.utterances}.npz"
+    if not path.exists():
+        began = time.time()
+        seeds = range(options.seed * 10_000_000, options.seed * 10_000_000 + options.utterances)
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            made = pool.map(frames_of, seeds, chunksize=50)
+        lengths = np.array([len(goal) for _, goal in made])
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        np.savez(path, mel=np.concatenate([m for m, _ in made]), goal=np.concatenate([g for _, g in made]), starts=starts)
+        print(f"{lengths.sum() / RATE / 3600:.1f} h of speech in {time.time() - began:.0f} s", flush=True)
+    with np.load(path) as stored:
+        return stored["mel"], stored["goal"], stored["starts"]
+
+
+class Crops:
+    """Random crops with fresh microphones: warped mel axis, tilted spectrum, gain, noise floor, masked bands."""
+
+    def __init__(self, options: Options, data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+        self.mel, self.goal, self.starts = data
+        self.frames, self.batch = int(options.seconds * RATE), options.batch
+        self.starts = self.starts[self.starts < len(self.goal) - self.frames]
+        self.rng = np.random.default_rng(options.seed)
+        self.ready: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def next(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs (B, T, 160) and targets (B, T, 9)."""
+        if not self.ready:
+            self.ready = self._several(4)
+        return self.ready.pop()
+
+    def _several(self, batches: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        first = self.rng.choice(self.starts, batches * self.batch)
+        first = np.minimum(first + self.rng.integers(0, 60, len(first)), len(self.goal) - self.frames)
+        mel = np.stack([self._disguised(self.mel[STACK * i : STACK * (i + self.frames)]) for i in first])
+        goal = np.stack([self.goal[i : i + self.frames] for i in first]).astype(np.float32)
+        inputs = LevelNormalizer(len(mel)).push(mel).reshape(len(mel), self.frames, STACK * BANDS)
+        for row in inputs:
+            if self.rng.random() < 0.3:
+                low = self.rng.integers(0, BANDS - 12)
+                row.reshape(-1, STACK, BANDS)[:, :, low : low + self.rng.integers(2, 12)] = 0
+        cut = [slice(k * self.batch, (k + 1) * self.batch) for k in range(batches)]
+        return [(torch.from_numpy(inputs[c]), torch.from_numpy(goal[c])) for c in cut]
+
+    def _disguised(self, mel: np.ndarray) -> np.ndarray:
+        mel, rng = mel.astype(np.float32), self.rng
+        if rng.random() < 0.6:
+            position = np.clip(np.arange(BANDS) * rng.uniform(0.93, 1.07) + rng.uniform(-1, 1), 0, BANDS - 1.001)
+            low = position.astype(int)
+            part = (position - low).astype(np.float32)
+            mel = mel[:, low] * (1 - part) + mel[:, low + 1] * part
+        axis = np.linspace(-1, 1, BANDS, dtype=np.float32)
+        mel = mel + np.float32(rng.normal(0, 0.6)) * axis + np.float32(rng.uniform(-7, 0.5))
+        if rng.random() < 0.4:
+            floor = mel.max() - rng.uniform(5, 14) - 0.8 * axis * rng.uniform(0, 2)
+            mel = np.logaddexp(mel, floor + rng.normal(0, 0.5, mel.shape).astype(np.float32))
+        return mel.astype(np.float32)
+
+
+def opening_gate(logits: torch.Tensor) -> torch.Tensor:
+    """Channels (..., 8) from logits (..., 9): the gap is shut as far as contact is probable."""
+    channels = torch.sigmoid(logits[..., :-1])
+    gap = channels[..., :1] * torch.sigmoid(-logits[..., -1:])
+    return torch.cat([gap, channels[..., 1:]], -1)
+
+
+def loss(logits: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
+    """Distance and speed error of the channels, heavier where the lips should be shut and are not, and contact."""
+    channels, wanted = opening_gate(logits), goal[..., :-1]
+    weight = torch.tensor([3.0, 1.2, 1.0, 1.0, 1.0, 0.7, 0.7, 0.8], device=goal.device).expand_as(wanted).clone()
+    weight[..., 0] *= 1 + 2.5 * ((wanted[..., 0] < 0.03) & (channels[..., 0] > 0.03))
+    error = channels - wanted
+    distance = ((error.abs() + 4 * error**2) * weight).mean()
+    speed = (error[:, 1:] - error[:, :-1]).abs() * weight[:, 1:]
+    touch = F.binary_cross_entropy_with_logits(
+        logits[..., -1], goal[..., -1], pos_weight=torch.tensor(2.0, device=goal.device)
+    )
+    return distance + 1.5 * speed.mean() + 0.3 * touch
+
+
+def train(options: Options) -> None:
+    """Data, training with a cosine schedule over wall-clock time, an average of the weights, figures."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(1)
+    crops = Crops(options, make_data(options))
+    judges = [(name, judged(name, options.work)) for name in TEST_SETS]
+    network = ArticulationNetwork().to(options.device)
+    average = ArticulationNetwork().to(options.device)
+    average.load_state_dict(network.state_dict())
+    optimizer = torch.optim.AdamW(network.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.02)
+    began, step, checked, losses = time.time(), 0, time.time(), []
+    while (share := (time.time() - began) / (60 * options.minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = options.rate * min(1, (step + 1) / 200) * (0.01 + 0.5 * (1 + math.cos(math.pi * share)))
+        inputs, goal = (tensor.to(options.device) for tensor in crops.next())
+        with torch.autocast(options.device, torch.bfloat16):
+            logits = network(inputs)
+        value = loss(logits.float(), goal)
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        keep = min(0.998, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, new in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(new, 1 - keep)
+        losses.append(value.item())
+        if time.time() - checked > 60 * options.check:
+            report(f"step {step}, {share:.0%}, loss {np.mean(losses[-200:]):.4f}", average, judges, options.device)
+            save(average, options.out.with_suffix(".partial.safetensors"), step)
+            checked = time.time()
+    report(f"step {step}, done, loss {np.mean(losses[-200:]):.4f}", average, judges, options.device)
+    save(average, options.out, step)
+    options.out.with_suffix(".partial.safetensors").unlink(missing_ok=True)
+
+
+def judged(name: str, work: Path) -> tuple[list, np.ndarray, list[int]]:
+    """A test set: its utterances, normalised inputs of all of them (padded with silence), and their lengths."""
+    utterances = test_set(name)
+    inputs = []
+    for utterance in utterances:
+        mel = log_mel(utterance.samples)
+        frames = LevelNormalizer().push(mel[None, : len(mel) // STACK * STACK])
+        inputs.append(frames.reshape(-1, STACK * BANDS))
+    return utterances, inputs, [len(i) for i in inputs]
+
+
+@torch.no_grad()
+def report(title: str, network: ArticulationNetwork, judges: list, device: str) -> None:
+    """One line for each test set."""
+    network.eval()
+    print(title)
+    for name, (utterances, inputs, _) in judges:
+        tracks = [opening_gate(network(torch.from_numpy(i[None]).to(device)))[0].cpu().numpy() for i in inputs]
+        s = score(tracks, utterances, RATE)
+        channels = " ".join(f"{c} {s['r_' + c]:.3f}" for c in ARTICULATION)
+        print(
+            f"  {name:34s} {channels} | closed {s['closure_recall']:.1%} of {s['closures']:.0f}, "
+            f"time {s['timing_median_ms']:.0f}/{s['timing_p90_ms']:.0f} bias {s['timing_bias_ms']:+.0f} ms, "
+            f"false {s['false_closures']:.2%}, still {s['silence_still']:.1%}, lag {s['best_lag_ms']:+.0f}",
+            flush=True,
+        )
+    network.train()
+
+
+def save(network: ArticulationNetwork, path: Path, steps: int) -> None:
+    """Half-precision safetensors with what the reader must know in the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    block = network.blocks[0]
+    facts = dict(outputs=list(OUTPUTS), rate=RATE, past=block.past, future=block.future, steps=steps)
+    tensors = {k: v.detach().cpu().numpy().astype(np.float16) for k, v in network.state_dict().items()}
+    save_file(tensors, path, {"vivavoce.articulation": json.dumps(facts)})
+
+
+if __name__ == "__main__":
+    train(tyro.cli(Options))
