@@ -20,6 +20,9 @@ from vivavoce.splat.faceframe import FaceFrame
 OPENING = 0.42
 """Gap between the lips at open = 1, in widths of the relaxed mouth."""
 
+KEPT_SMILE = 0.15
+"""How much of the photo's smile stays while the person speaks."""
+
 RINGS = 4
 
 
@@ -63,7 +66,7 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
     u = np.clip((inner[0, :, 0] - inner[0, [0, -1], 0].mean()) / half_width, -1, 1)[None]
     arch = np.clip(1 - np.abs(u) ** 2.2, 0, 1) ** 0.75
 
-    smile = np.clip(0.3 * lips.smile + 0.55 * c["smile"], -0.5, 1.0) * (1 - 0.8 * c["round"])
+    smile = np.clip(KEPT_SMILE * lips.smile + 0.55 * c["smile"], -0.5, 1.0) * (1 - 0.8 * c["round"])
     opened = np.clip(c["open"], 0, 1.2)
     narrow = (1 + 0.22 * np.clip(smile, 0, 1)) * (1 + 0.13 * c["wide"]) * (1 - 0.36 * c["round"]) * (1 - 0.05 * opened)
     scale = lips.width / lips.photo_width * narrow
@@ -75,8 +78,9 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
     upper_share = 0.22 - 0.12 * c["round"]
     tuck = c["tuck"] * 0.075 * lips.width * arch
     overlap = 0.022 * lips.width * np.clip(1 - gap / (0.05 * lips.width), 0, 1) * (1 + 1.0 * c["press"]) * arch
-    upper_y = seam - gap * upper_share * arch + 0.5 * overlap
-    lower_y = seam + gap * (1 - upper_share) * arch - 0.5 * overlap - tuck
+    # For f and v the upper lip lifts off the teeth and the lower one rises behind their edge.
+    upper_y = seam - gap * upper_share * arch + 0.5 * overlap - 0.7 * tuck
+    lower_y = seam + gap * (1 - upper_share) * arch - 0.5 * overlap - 0.3 * tuck
 
     out = np.zeros((len(controls), RINGS, 2, 11, 3))
     out[:, 0, 0, :, 0] = out[:, 0, 1, :, 0] = x - inner[0, :, 0]

@@ -80,7 +80,7 @@ def _eye_white(image: Float32[np.ndarray, "H W 3"], eyes: Bool[np.ndarray, "H W"
         return np.array([0.72, 0.68, 0.62])
     bright = pixels[pixels.mean(1) >= np.percentile(pixels.mean(1), 85)].mean(0)
     level = float(np.clip(bright.mean(), 0.35, 0.92))
-    return level * np.array([1.0, 0.96, 0.89])
+    return level * np.array([1.0, 0.93, 0.83])
 
 
 def mouth_layers(

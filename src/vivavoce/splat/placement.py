@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int8
 CELLS = (4, 2, 1)
 """Cell sides in canvas pixels, coarse to fine."""
 
-DETAIL = 0.011
+DETAIL = 0.008
 """Root mean square of what a cell of this side would blur away (RGB in [0, 1]) above which it splits."""
 
 SIGMA = 0.62

@@ -14,6 +14,9 @@ from vivavoce.splat.sheet import Sheet, barycentric
 from vivavoce.splat.skeleton import JOINT, JOINTS, Skeleton
 from vivavoce.types import Binding
 
+STEEPEST = 0.4
+"""Largest weight gradient, 1/pixel. Slivers of the mesh have larger ones, and would stretch what lies in them."""
+
 SLOTS = 6
 """Particles a Gaussian may hang on; smaller weights beyond them are dropped and the rest rescaled."""
 
@@ -144,6 +147,7 @@ def bind_to_sheet(
     total = weights.sum(1, keepdims=True)
     slopes = slopes / total[..., None] - weights[..., None] * slopes.sum(1, keepdims=True) / total[..., None] ** 2
     weights = weights / total
+    slopes *= np.minimum(1.0, STEEPEST / (np.linalg.norm(slopes, axis=2).max(1) + 1e-9))[:, None, None]
     empty = (weights == 0) & (np.abs(slopes).sum(2) == 0)
     ids = np.where(empty, 0, ids)
     assert ids.max(initial=0) < m

@@ -1,0 +1,28 @@
+"""Control tracks become motion of one avatar: its rig's transforms in metres, and the light in its mouth."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float32
+
+from vivavoce.splat.avatar import Avatar
+from vivavoce.splat.controls import CHANNELS, INDEX
+from vivavoce.splat.layers import KINDS
+from vivavoce.types import Motion
+
+SHADED = ("upper_teeth", "lower_teeth", "tongue", "cavity")
+
+
+def motion_of(avatar: Avatar, controls: Float32[np.ndarray, "T C"], fps: float) -> Motion:
+    """Particle motion of an avatar under the given control tracks (C = len(CHANNELS))."""
+    assert controls.shape[1] == len(CHANNELS)
+    canvas = avatar.rig.transforms(controls)
+    gains = np.ones((len(controls), len(KINDS)), np.float32)
+    gains[:, [KINDS.index(k) for k in SHADED]] = mouth_light(controls)[:, None]
+    return Motion(fps, avatar.lift.transforms(canvas, avatar.rest), gains)
+
+
+def mouth_light(controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, " T"]:
+    """How much light falls into the mouth: little through a narrow or a rounded opening."""
+    opened = np.clip(controls[:, INDEX["open"]] / 0.3, 0, 1)
+    return (0.42 + 0.58 * opened) * (1 - 0.45 * np.clip(controls[:, INDEX["round"]], 0, 1))
