@@ -140,7 +140,7 @@ def detect(image: UInt8[np.ndarray, "H W 3"], *, only_whole: bool = False) -> li
     for model in (0, 1):
         found += _detect_window(image, model)
         found += [d._replace(x=d.x - margin, y=d.y - margin) for d in _detect_window(padded, model)]
-    for x, y, side in () if only_whole else _windows(width, height, 0.6 * MIN_FACE_HEIGHT / shrink):
+    for x, y, side in () if only_whole else _windows(width, height, 0.4 * MIN_FACE_HEIGHT / shrink):
         # A bystander's face, four times smaller than the largest, is not worth a search.
         if 2 * _SMALLEST_SHARE * side < max((d.width for d in found), default=0) / 4:
             break
