@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vivavoce.splat.motion.cue import BREAK, Cue
@@ -41,7 +43,7 @@ class Hands:
         strong = cue.accent >= _STRONG and cue.time >= self._busy
         if strong and self._rng.random() < 0.25 + 0.6 * cue.accent:
             self._beat(cue)
-        left, right = (min(1.0, max(0.0, self._scale * hand.at(cue.time))) for hand in self._hands)
+        left, right = (max(0.0, math.tanh(self._scale * hand.at(cue.time))) for hand in self._hands)
         return left, right
 
     def _beat(self, cue: Cue) -> None:
@@ -100,7 +102,7 @@ class Brows:
             self._raise.pulse(0.25 + 0.5 * cue.accent, cue.time, rise, fall)
             self._free = cue.time + rise + fall
         value = self._raise.at(cue.time) + 0.07 * self._pitch.follow(cue.pitch) + 0.06 * self._frown.step()
-        return min(1.0, max(-1.0, self._scale * value))
+        return math.tanh(self._scale * value)
 
 
 class Shoulders:

@@ -62,11 +62,12 @@ class CriticalSpring:
     Its answer to a step has no overshoot and reaches 60 % after 2 / w seconds.
     """
 
-    def __init__(self, frequency: float) -> None:
-        """`frequency` w in radians a second."""
+    def __init__(self, frequency: float, position: float = 0.0) -> None:
+        """`frequency` w in radians a second; at rest at `position`."""
         self._frequency = frequency
         self._decay = math.exp(-frequency * STEP)
-        self._position = self._velocity = 0.0
+        self._position = position
+        self._velocity = 0.0
 
     def follow(self, goal: float) -> float:
         """The position one step later, `goal` being constant in between."""
