@@ -91,7 +91,7 @@ def covariance_from_quats_scales(
     )
     root = rotation * scales[:, None, :]
     rows, columns = np.triu_indices(3)
-    return np.einsum("nik,nik->ni", root[:, rows], root[:, columns]).astype(scales.dtype, copy=False)
+    return (root[:, rows] * root[:, columns]).sum(2).astype(scales.dtype, copy=False)
 
 
 def _has_cuda() -> bool:

@@ -9,6 +9,8 @@ that do, the set bits of one word, with its transmittance and colour in register
 
 from __future__ import annotations
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -54,6 +56,7 @@ _HALF = np.float32(0.5 * (BLOCK - 1))
 
 
 @njit(inline="always")
+@no_type_check
 def prepare(splats, colors, indices, left, top, chunk):
     """Copy splats into `chunk`, their exponents relative to the pixel centre at (left, top)."""
     for k in range(len(indices)):
@@ -68,6 +71,7 @@ def prepare(splats, colors, indices, left, top, chunk):
 
 
 @njit(inline="always")
+@no_type_check
 def reaching(chunk, count, block):
     """The splats of a chunk that may show in a block, as the bits of a word.
 
@@ -91,6 +95,7 @@ def reaching(chunk, count, block):
 
 
 @njit(inline="always")
+@no_type_check
 def exponent(chunk, k, x, y):
     """log2 of the alpha of splat k, before clamp and cut-off, at 16 pixels relative to the tile's first."""
     u = simd.fma(x, simd.spread(chunk, A + k), simd.fma(y, simd.spread(chunk, B + k), simd.spread(chunk, U + k)))
@@ -99,6 +104,7 @@ def exponent(chunk, k, x, y):
 
 
 @njit(inline="always")
+@no_type_check
 def clamped_alpha(power):
     alpha = simd.exp2(power)
     alpha = simd.where_less(alpha, MAX, alpha, MAX)
@@ -106,6 +112,7 @@ def clamped_alpha(power):
 
 
 @njit(inline="always")
+@no_type_check
 def _blend_block(chunk, word, block, state):
     """Composite the splats in `word` into a block's state, front to back; returns its greatest transmittance."""
     x = simd.load(LANE_X, 0) + np.float32(block % BLOCK * BLOCK)
@@ -129,6 +136,7 @@ def _blend_block(chunk, word, block, state):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+@no_type_check
 def blend(splats, colors, starts, lists, rgb, transmittance):
     """Composite all tiles: premultiplied `rgb` (H, W, 3) and what light passes, `transmittance` (H, W)."""
     width = transmittance.shape[1]
@@ -155,6 +163,7 @@ def blend(splats, colors, starts, lists, rgb, transmittance):
 
 
 @njit(inline="always")
+@no_type_check
 def _write(state, left, top, rgb, transmittance):
     """Put a tile's state into the pictures, without what lies outside."""
     height, width = transmittance.shape

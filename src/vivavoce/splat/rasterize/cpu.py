@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from vivavoce.errors import InputError
-from vivavoce.splat.rasterize import blend, place
+from vivavoce.splat.rasterize import blend, gradient, place
 from vivavoce.splat.rasterize.rules import EPS2D, jacobian_limits
 from vivavoce.types import Camera
 
@@ -36,14 +36,15 @@ class CpuRasterizer:
         self._columns = math.ceil(camera.width / place.TILE)
         self._rows = math.ceil(camera.height / place.TILE)
         self._splats = np.zeros((capacity, place.SPLAT), np.float32)
-        self._boxes = np.zeros((capacity, 4), np.int32)
+        self._boxes = np.zeros(capacity, np.int64)
         self._pairs = np.zeros(capacity, np.uint64)
         self._spare = np.zeros(capacity, np.uint64)
         self._starts = np.zeros(self._columns * self._rows + 1, np.int64)
         self._lists = np.zeros(4 * capacity, np.int32)
         self._rgb = np.zeros((camera.height, camera.width, 3), np.float32)
         self._transmittance = np.ones((camera.height, camera.width), np.float32)
-        self._depths = np.zeros(0, np.float32)
+        self._depths = self._opacities = np.zeros(0, np.float32)
+        self._colors = np.zeros((0, 3), np.float32)
 
     def __call__(
         self,
@@ -69,7 +70,8 @@ class CpuRasterizer:
         count = len(means)
         if count > self.capacity:
             raise InputError(f"{count} Gaussians do not fit this rasteriser: make one with capacity={count}.")
-        self._depths = means[:, 2]
+        means, covariances, opacities = map(np.ascontiguousarray, (means, covariances, opacities))
+        self._depths, self._opacities = means[:, 2], opacities
         boxes = self._boxes[:count]
         place.project(means, covariances, opacities, self._view, self._splats, boxes)
         pairs = place.sort_by_depth(means, boxes, self._pairs, self._spare)
@@ -82,6 +84,7 @@ class CpuRasterizer:
         self, colors: Float32[np.ndarray, "N 3"]
     ) -> tuple[Float32[np.ndarray, "H W 3"], Float32[np.ndarray, "H W"]]:
         """Premultiplied RGB and transmittance of the Gaussians placed last, in these colours."""
+        self._colors = colors = np.ascontiguousarray(colors)
         blend.blend(self._splats, colors, self._starts, self._lists, self._rgb, self._transmittance)
         return self._rgb, self._transmittance
 
@@ -93,3 +96,31 @@ class CpuRasterizer:
         blend.blend(self._splats, colors, self._starts, self._lists, weighted, transmittance)
         alpha = 1 - transmittance
         return np.divide(weighted[..., 0], alpha, out=np.zeros_like(alpha), where=alpha > 0)
+
+    def color_gradient(self, image_gradient: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "N 3"]:
+        """The adjoint of the map from colours to picture, for the Gaussians placed last: sum over pixels of w g."""
+        return self._backward(image_gradient, self._transmittance, with_opacity=False)[:, :3]
+
+    def opacity_and_color_gradient(
+        self,
+        image_gradient: Float32[np.ndarray, "H W 3"],
+        background: Float32[np.ndarray, "rgb=3"] | Float32[np.ndarray, "H W 3"],
+    ) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, "N 3"]]:
+        """Gradients of a loss by opacities and colours, from its gradient by the last picture over `background`."""
+        picture = self._rgb + self._transmittance[..., None] * background
+        along = np.einsum("hwc,hwc->hw", picture, image_gradient)
+        by_all = self._backward(image_gradient, along, with_opacity=True)
+        opacities = self._opacities
+        by_opacity = np.divide(by_all[:, 3], opacities, out=np.zeros_like(opacities), where=opacities > 0)
+        return by_opacity, by_all[:, :3]
+
+    def visible_weight(self) -> Float32[np.ndarray, " N"]:
+        """How much of the picture each Gaussian placed last makes: the sum of alpha T over all pixels."""
+        return self.color_gradient(np.ones_like(self._rgb))[:, 0]
+
+    def _backward(self, image_gradient, rest, *, with_opacity: bool) -> Float32[np.ndarray, "N 4"]:
+        by_all = np.zeros((len(self._colors), 4), np.float32)
+        gradient.backward(
+            self._splats, self._colors, self._starts, self._lists, image_gradient, rest, with_opacity, by_all
+        )
+        return by_all

@@ -213,15 +213,37 @@ def exp2(typingctx, a):
     return LANES(a), codegen
 
 
+def _halved(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, width: int) -> ir.Value:
+    """Add the second half of every run of `width` lanes to its first half, and lay what is left of a before b."""
+    count = a.type.count
+    first = [i for i in range(2 * count) if i % width < width // 2]
+    halves = []
+    for places in (first, [i + width // 2 for i in first]):
+        mask = ir.Constant(ir.VectorType(_INT, len(places)), places)
+        halves.append(builder.shuffle_vector(a, b, mask))
+    return builder.fadd(*halves)
+
+
 @intrinsic
-def total(typingctx, a):
-    """The sum of the 16 lanes."""
+def add_totals(typingctx, array, index, a, b, c, d):
+    """Add the sums over the lanes of a, b, c and d to elements index .. index + 3 of a contiguous float32 array.
+
+    Four sums at once take half the shuffles of four sums one by one.
+    """
 
     def codegen(context, builder, sig, args):
-        zero = ir.Constant(_FLOAT, 0.0)
-        return _call(builder, f"llvm.vector.reduce.fadd.v{WIDTH}f32", _FLOAT, [zero, *args], ("reassoc",))
+        a, b, c, d = (_widen(builder, t, v) for t, v in zip(sig.args[2:], args[2:], strict=True))
+        both = _halved(builder, _halved(builder, a, b, 16), _halved(builder, c, d, 16), 8)
+        for width in (4, 2):
+            both = _halved(builder, both, ir.Constant(both.type, ir.Undefined), width)
+            half = ir.Constant(ir.VectorType(_INT, both.type.count // 2), list(range(both.type.count // 2)))
+            both = builder.shuffle_vector(both, ir.Constant(both.type, ir.Undefined), half)
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), both.type.as_pointer())
+        builder.store(builder.fadd(builder.load(address, align=4), both), address, align=4)
+        return context.get_dummy_value()
 
-    return types.float32(a), codegen
+    return types.void(array, types.intp, a, b, c, d), codegen
 
 
 @intrinsic
@@ -242,3 +264,13 @@ def lowest_bit(typingctx, bits):
         return _call(builder, "llvm.cttz.i64", ir.IntType(64), [args[0], ir.Constant(ir.IntType(1), 1)])
 
     return types.int64(types.uint64), codegen
+
+
+@intrinsic
+def square_root(typingctx, a):
+    """The square root of a float64. Unlike `math.sqrt` this is no call, and does not keep LLVM from vectorising."""
+
+    def codegen(context, builder, sig, args):
+        return _call(builder, "llvm.sqrt.f64", ir.DoubleType(), args)
+
+    return types.float64(types.float64), codegen

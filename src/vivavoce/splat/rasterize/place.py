@@ -11,13 +11,16 @@ where a, b, c are the Cholesky factor of the inverse covariance times sqrt(log2(
 from __future__ import annotations
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
 
+from vivavoce.splat.rasterize.lanes import square_root
 from vivavoce.splat.rasterize.rules import ALPHA_MIN, NEAR
 
-TILE = 16
+_TILE_BITS = 4
+TILE = 1 << _TILE_BITS
 """Pixels; side of a tile."""
 
 MEAN_X, MEAN_Y, FACTOR_A, FACTOR_B, FACTOR_C, LOG_OPACITY = range(6)
@@ -26,11 +29,15 @@ SPLAT = 8
 
 LOG_ALPHA_MIN = math.log2(ALPHA_MIN)
 
+_UNIT = math.sqrt(0.5 / math.log(2))
+"""Turns the exponent -d^2 / 2 of e into one of 2 when d is multiplied by it."""
+
 _RADIX_BITS = 11
 _RADIX = 1 << _RADIX_BITS
 
 
 @njit(inline="always")
+@no_type_check
 def _log2(x):
     """log2 of a positive float32 to 1e-7, without a call, so that the loop around it is vectorised."""
     bits = np.float32(x).view(np.int32)
@@ -43,31 +50,35 @@ def _log2(x):
     return exponent + 2 / math.log(2) * series
 
 
+@njit(inline="always")
+@no_type_check
+def _hold(value, low, high):
+    """`value` within [low, high]; `low` for what is not a number."""
+    value = value if value > low else low
+    return value if value < high else high
+
+
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "arcp", "nsz", "reassoc"})
+@no_type_check
 def project(means, covariances, opacities, view, splats, boxes):
     """Splats of all Gaussians, and the tiles they touch (see `rules` for the equations).
 
-    `view` holds focal, cx, cy, the four limits of the Jacobian, eps2d, width and height. `boxes` (N, 4) are set
-    to the first and last column, first and last row of tiles; the last column is -1 for what is not drawn.
+    `view` holds focal, cx, cy, the four limits of the Jacobian, eps2d, width and height. `boxes` (N,) are set
+    to the first column of tiles, the one after the last, and so for rows, 16 bits each; 0 for what is not drawn.
     Arithmetic is in float64: a determinant of a thin splat is a small difference of large numbers.
     """
     focal, cx, cy, x_min, x_max, y_min, y_max, eps2d, width, height = view
-    for i in range(len(means)):
-        x, y, z = np.float64(means[i, 0]), np.float64(means[i, 1]), np.float64(means[i, 2])
-        xx, xy, xz = (
-            np.float64(covariances[i, 0]),
-            np.float64(covariances[i, 1]),
-            np.float64(covariances[i, 2]),
-        )
-        yy, yz, zz = (
-            np.float64(covariances[i, 3]),
-            np.float64(covariances[i, 4]),
-            np.float64(covariances[i, 5]),
-        )
+    # flat arrays have strides that LLVM knows, without which it does not vectorise
+    means, covs = means.reshape(-1), covariances.reshape(-1)
+    splats = splats.reshape(-1)
+    for i in range(len(opacities)):
+        x, y, z = np.float64(means[3 * i]), np.float64(means[3 * i + 1]), np.float64(means[3 * i + 2])
+        xx, xy, xz = np.float64(covs[6 * i]), np.float64(covs[6 * i + 1]), np.float64(covs[6 * i + 2])
+        yy, yz, zz = np.float64(covs[6 * i + 3]), np.float64(covs[6 * i + 4]), np.float64(covs[6 * i + 5])
         per_z = 1 / z
         scale = focal * per_z
-        jx = -scale * min(max(x * per_z, x_min), x_max)
-        jy = -scale * min(max(y * per_z, y_min), y_max)
+        jx = -scale * _hold(x * per_z, x_min, x_max)
+        jy = -scale * _hold(y * per_z, y_min, y_max)
         sxx = scale * (scale * xx + 2 * jx * xz) + jx * jx * zz + eps2d
         sxy = scale * (scale * xy + jy * xz + jx * yz) + jx * jy * zz
         syy = scale * (scale * yy + 2 * jy * yz) + jy * jy * zz + eps2d
@@ -78,37 +89,29 @@ def project(means, covariances, opacities, view, splats, boxes):
         log_opacity = _log2(opacities[i])
         # squared Mahalanobis distance at the cut-off; a little more, against rounding
         reach = 2 * math.log(2) * (log_opacity - LOG_ALPHA_MIN) + 1e-4
-        reach_x = math.sqrt(reach * sxx)
-        reach_y = math.sqrt(reach * syy)
-        # pixels whose centres lie within
-        left = math.ceil(max(mean_x - reach_x, 0.0) - 0.5)
-        right = math.floor(min(mean_x + reach_x, width) - 0.5)
-        top = math.ceil(max(mean_y - reach_y, 0.0) - 0.5)
-        bottom = math.floor(min(mean_y + reach_y, height) - 0.5)
-        drawn = (
-            (z >= NEAR)
-            & (opacities[i] >= ALPHA_MIN)
-            & (determinant > 0)
-            & (sxx > 0)
-            & (left <= right)
-            & (top <= bottom)
-        )
-        boxes[i, 0] = np.int32(left / TILE) if drawn else 0
-        boxes[i, 1] = np.int32(right / TILE) if drawn else -1
-        boxes[i, 2] = np.int32(top / TILE) if drawn else 0
-        boxes[i, 3] = np.int32(bottom / TILE) if drawn else -1
+        reach_x = square_root(reach * sxx)
+        reach_y = square_root(reach * syy)
+        # the first pixel whose centre lies within, and the one after the last
+        left = np.int64(_hold(mean_x - reach_x, 0.0, width) + 0.5)
+        right = np.int64(_hold(mean_x + reach_x, -0.5, width) + 0.5)
+        top = np.int64(_hold(mean_y - reach_y, 0.0, height) + 0.5)
+        bottom = np.int64(_hold(mean_y + reach_y, -0.5, height) + 0.5)
+        seen = (z >= NEAR) & (opacities[i] >= ALPHA_MIN) & (determinant > 0) & (sxx > 0)
+        drawn = np.int64(seen & (left < right) & (top < bottom))
+        right, bottom = (right + TILE - 1) >> _TILE_BITS, (bottom + TILE - 1) >> _TILE_BITS
+        boxes[i] = drawn * ((left >> _TILE_BITS) | right << 16 | (top >> _TILE_BITS) << 32 | bottom << 48)
 
-        unit = math.sqrt(0.5 / math.log(2))
-        per_root = unit / math.sqrt(syy)
-        splats[i, MEAN_X] = mean_x
-        splats[i, MEAN_Y] = mean_y
-        splats[i, FACTOR_A] = unit * math.sqrt(syy / determinant)
-        splats[i, FACTOR_B] = -sxy / math.sqrt(determinant) * per_root
-        splats[i, FACTOR_C] = per_root
-        splats[i, LOG_OPACITY] = log_opacity
+        per_root = _UNIT / square_root(syy * determinant)
+        splats[SPLAT * i + MEAN_X] = mean_x
+        splats[SPLAT * i + MEAN_Y] = mean_y
+        splats[SPLAT * i + FACTOR_A] = syy * per_root
+        splats[SPLAT * i + FACTOR_B] = -sxy * per_root
+        splats[SPLAT * i + FACTOR_C] = _UNIT / square_root(syy)
+        splats[SPLAT * i + LOG_OPACITY] = log_opacity
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+@no_type_check
 def sort_by_depth(means, boxes, pairs, spare):
     """Indices of what is drawn, nearest first, ties in the order given, in the low words of the pairs returned.
 
@@ -118,7 +121,7 @@ def sort_by_depth(means, boxes, pairs, spare):
     count = 0
     least, most = np.uint32(0xFFFFFFFF), np.uint32(0)
     for i in range(len(means)):
-        if boxes[i, 1] >= 0:
+        if boxes[i] > 0:
             key = np.float32(means[i, 2]).view(np.uint32)
             least, most = min(least, key), max(most, key)
             pairs[count] = (np.uint64(key) << np.uint64(32)) | np.uint64(i)
@@ -142,13 +145,21 @@ def sort_by_depth(means, boxes, pairs, spare):
     return pairs[:count]
 
 
+@njit(inline="always")
+@no_type_check
+def _unpack(box):
+    """First column of tiles, the one after the last, first row, the one after the last."""
+    return box & 0xFFFF, (box >> 16) & 0xFFFF, (box >> 32) & 0xFFFF, box >> 48
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
+@no_type_check
 def count_tiles(boxes, starts, columns, rows):
     """Set `starts` (tiles + 1,) to where the list of each tile begins; returns the length of all lists."""
     corners = np.zeros((rows + 1, columns + 1), np.int32)
     for i in range(len(boxes)):
-        if boxes[i, 1] >= 0:
-            left, right, top, bottom = boxes[i, 0], boxes[i, 1] + 1, boxes[i, 2], boxes[i, 3] + 1
+        if boxes[i] > 0:
+            left, right, top, bottom = _unpack(boxes[i])
             corners[top, left] += 1
             corners[top, right] -= 1
             corners[bottom, left] -= 1
@@ -170,13 +181,14 @@ def count_tiles(boxes, starts, columns, rows):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+@no_type_check
 def fill_tiles(pairs, boxes, starts, columns, lists):
     """Write the indices of the splats that touch each tile, nearest first, into `lists`."""
     ends = starts.copy()
     for pair in pairs:
         i = np.uint32(pair)
-        left, right = boxes[i, 0], boxes[i, 1]
-        for row in range(boxes[i, 2], boxes[i, 3] + 1):
-            for tile in range(row * columns + left, row * columns + right + 1):
+        left, right, top, bottom = _unpack(boxes[i])
+        for row in range(top, bottom):
+            for tile in range(row * columns + left, row * columns + right):
                 lists[ends[tile]] = i
                 ends[tile] += 1
