@@ -7,115 +7,38 @@ box-filter form of He, Sun & Tang, "Fast matting using large kernel matting Lapl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32
 
-from vivavoce.features.body import Body
-from vivavoce.features.face import Face, square_crop
+from vivavoce.features.body import Body, Side
+from vivavoce.features.face import Face
 from vivavoce.features.plate import push_pull
-from vivavoce.features.solutions import run, to_uint8
+from vivavoce.features.segment import person_prior
+from vivavoce.features.solutions import to_uint8
 
 _SOLVE_AREA = 300_000  # pixels; about 0.3 s on one core
+_DATA_WEIGHT = 0.03  # against a Laplacian that is 1 on its diagonal
 _EPSILON = 1e-4  # of the colour covariance, in [0, 1]^2: the noise of a photo
-_SEGMENT_SIZE = 256
 
 
 def person_matte(
-    image: Float32[np.ndarray, "H W 3"], face: Face, body: Body | None, others: Sequence[Face] = ()
+    image: Float32[np.ndarray, "H W 3"],
+    face: Face,
+    body: Body | None,
+    hands: Mapping[Side, Float32[np.ndarray, "21 3"]],
+    others: Sequence[Face] = (),
 ) -> Float32[np.ndarray, "H W"]:
-    """The matte in [0, 1] of the person with this face; the `others` in the picture are left out."""
-    prior = _prior(to_uint8(image), face, body, others)
-    return refine(image, prior, face)
-
-
-def _prior(
-    image: UInt8[np.ndarray, "H W 3"], face: Face, body: Body | None, others: Sequence[Face]
-) -> Float32[np.ndarray, "H W"]:
-    """What the networks say, coarse as they are: on whole picture, person and head, and the body's own."""
-    import cv2
-
-    height, width = image.shape[:2]
-    x, y = face.center
-    whole = (width / 2, height / 2), float(max(width, height))
-    person = (x, y + 1.8 * face.height), 7 * face.height
-    votes = [_segment(image, *whole, model=0), _segment(image, *whole, model=1)]
-    if person[1] < 0.8 * whole[1]:
-        near = _inside(image.shape, *person)
-        vote = near * _segment(image, *person, model=0) + (1 - near) * votes[0]
-        votes.append(vote)
-    if body is not None:
-        votes += [body.matte, body.matte]
-    prior = np.mean(votes, axis=0)
-    # The head fills its own crop, so that the hair is seen four times finer.
-    head = (x, y - 0.1 * face.height), 3.2 * face.height
-    near = _inside(image.shape, *head)
-    prior = (1 - near) * prior + near * (_segment(image, *head, model=0) + prior) / 2
-    prior = prior.astype(np.float32)
-    if others:
-        prior *= _territory(image.shape[:2], face, others)
-    oval = cv2.convexHull(face.landmarks[:, :2].astype(np.int32))
-    cv2.fillConvexPoly(prior, oval, (1.0,))
-    return _connected(prior, face)
-
-
-def _segment(
-    image: UInt8[np.ndarray, "H W 3"], center: tuple[float, float], side: float, *, model: int
-) -> Float32[np.ndarray, "H W"]:
-    import cv2
-
-    crop, to_image = square_crop(image, center, side, size=_SEGMENT_SIZE)
-    mask = run("selfie_segmentation", crop, model_selection=model).segmentation_mask
-    to_image[:, 2] += to_image[:, :2] @ (0.5, 0.5) - 0.5
-    return cv2.warpAffine(
-        mask.astype(np.float32),
-        to_image,
-        image.shape[1::-1],
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-
-
-def _inside(shape: tuple[int, ...], center: tuple[float, float], side: float) -> Float32[np.ndarray, "H W"]:
-    """1 well inside a square, falling to 0 at its edge."""
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    far = np.maximum(np.abs(x + 0.5 - center[0]), np.abs(y + 0.5 - center[1])) / (side / 2)
-    return ((1 - far) / 0.2).clip(0, 1).astype(np.float32)
-
-
-def _territory(shape: tuple[int, ...], face: Face, others: Sequence[Face]) -> Float32[np.ndarray, "H W"]:
-    """Around 1 where this person is nearer than the others, from head and trunk, in head sizes."""
-    y, x = np.ogrid[: shape[0], : shape[1]]
-
-    def distance(person: Face) -> np.ndarray:
-        cx, cy = person.center
-        size = person.height
-        below = ((y - cy) / size).clip(0, 5)
-        across = np.abs(x - cx) / (0.8 * size * (1 + 0.6 * below.clip(0, 1.5)))
-        return np.hypot(across, ((y - cy) / size - below) / 0.9)
-
-    rival = np.min([distance(other) for other in others], axis=0)
-    return (0.5 + 4 * (rival - distance(face))).clip(0, 1).astype(np.float32)
-
-
-def _connected(prior: Float32[np.ndarray, "H W"], face: Face) -> Float32[np.ndarray, "H W"]:
-    """The prior of the pieces that hang together with the face, and of others of some size."""
-    import cv2
-
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((prior > 0.5).astype(np.uint8))
-    column, row = (int(np.clip(v, 0, n - 1)) for v, n in zip(face.center, prior.shape[::-1], strict=True))
-    main = labels[row, column]
-    keep = [i for i in range(1, count) if i == main or stats[i, cv2.CC_STAT_AREA] > 0.3 * face.height**2]
-    wide = round(0.06 * face.height) | 1
-    near = cv2.dilate(np.isin(labels, keep).astype(np.uint8), np.ones((wide, wide), np.uint8))
-    return prior * near
+    """The matte in [0, 1] of the person with this face, body and hands; the `others` are left out."""
+    return refine(image, person_prior(to_uint8(image), face, body, hands, others), face)
 
 
 class _Trimap(NamedTuple):
     sure: Bool[np.ndarray, "h w"]  # where the prior is believed
     value: Float32[np.ndarray, "h w"]  # 0 or 1 there
+    depth: Float32[np.ndarray, "h w"]  # within the band, from -1.4 (outside) over the prior's edge to 1
 
 
 def refine(
@@ -148,31 +71,39 @@ def _trimap(prior: Float32[np.ndarray, "h w"], face: Face, scale: float) -> _Tri
     import cv2
 
     size = face.height * scale
-    distance = cv2.distanceTransform
-    inside = distance((prior > 0.5).astype(np.uint8), cv2.DIST_L2, 3)
-    outside = distance((prior <= 0.5).astype(np.uint8), cv2.DIST_L2, 3)
+    inside, outside = (
+        cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 3) for side in (prior > 0.5, prior <= 0.5)
+    )
     y, x = np.ogrid[: prior.shape[0], : prior.shape[1]]
     cx, cy = (v * scale for v in face.center)
     head = (1.6 - np.hypot(x - cx, y - (cy - 0.1 * size)) / size).clip(0, 1)
-    band = size * (0.03 + 0.07 * head) + 1.5
-    fore = (inside > band) & (prior > 0.8)
-    back = (outside > 1.3 * band) & (prior < 0.2)
-    return _Trimap(fore | back, fore.astype(np.float32))
+    band = size * (0.02 + 0.05 * head) + 1.5
+    fore = (inside > band) & (prior > 0.6)
+    back = (outside > 1.4 * band) & (prior < 0.4)
+    depth = ((inside - outside) / band).astype(np.float32)
+    return _Trimap(fore | back, fore.astype(np.float32), depth)
 
 
 def _color_guess(
     image: Float32[np.ndarray, "h w 3"], trimap: _Trimap, prior: Float32[np.ndarray, "h w"]
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
-    """In the band: where the colour lies between the sure colours nearby, and how much that tells."""
+    """What to expect in the band, and how firmly: colour decides at the edge, the prior away from it.
+
+    By colour a pixel's share is how far it lies from the sure background's colour nearby towards the sure
+    foreground's; that tells much where the two differ and the pixel is near the line between them.
+    """
     fore = push_pull(image, trimap.value)
     back = push_pull(image, (trimap.sure & (trimap.value == 0)).astype(np.float32))
     line = fore - back
     length = (line**2).sum(axis=-1)
     along = (((image - back) * line).sum(axis=-1) / (length + 1e-4)).clip(0, 1)
     off = ((image - back - along[..., None] * line) ** 2).sum(axis=-1)
-    trust = length / (length + 0.05) * np.exp(-off / 0.01)
-    guess = trust * along + (1 - trust) * prior
-    return guess.astype(np.float32), (0.002 + 0.02 * trust).astype(np.float32)
+    # A highlight in the hair looks like background, so towards the inside colour counts for less sooner.
+    reach = np.where(trimap.depth > 0, 0.35, 0.8)
+    by_color = length / (length + 0.05) * np.exp(-off / 0.01) * np.exp(-((trimap.depth / reach) ** 2))
+    by_prior = 0.05 + trimap.depth**2
+    guess = (by_color * along + by_prior * prior) / (by_color + by_prior)
+    return guess.astype(np.float32), (_DATA_WEIGHT * (by_color + by_prior)).astype(np.float32)
 
 
 def _solve(

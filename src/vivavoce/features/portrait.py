@@ -58,7 +58,7 @@ def analyze(
     body = find_body(pixels, chosen, others)
     hands = find_hands(pixels, chosen, body)
     if alpha is None or alpha.min() > 0.99:
-        matte = person_matte(photo_image, chosen, body, others)
+        matte = person_matte(photo_image, chosen, body, hands, others)
     else:
         matte = alpha.clip(0, 1)
     height, width = matte.shape

@@ -1,0 +1,172 @@
+"""Roughly where one person is in a photo: what the networks see, and then what the colours say.
+
+The networks see people well and furniture badly: a table before someone, a chair behind, a microphone count as
+half human. So the vote of the networks is corrected by colour and place: each pixel is compared with those that
+surely are the person, along the bones that were found, and with those that surely are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from vivavoce.features.body import Body, Side
+from vivavoce.features.face import Face, square_crop
+from vivavoce.features.solutions import run
+
+_SEGMENT_SIZE = 256
+_COLOR_GRID = 192  # pixels of the longer side on which colours are compared
+_SEEDS = 2500  # of either kind; more change nothing that can be seen
+_COLOR_UNIT = 8.0  # CIELAB units that weigh as much as ...
+_PLACE_UNIT = 0.7  # ... this many face heights
+_COLOR_WEIGHT = 5.0  # logits for a unit of distance
+_BONES = ((11, 13), (13, 15), (12, 14), (14, 16))  # BlazePose: the arms
+_SHOULDERS, _HIPS = [11, 12], [23, 24]
+
+
+def person_prior(
+    image: UInt8[np.ndarray, "H W 3"],
+    face: Face,
+    body: Body | None,
+    hands: Mapping[Side, Float32[np.ndarray, "21 3"]],
+    others: Sequence[Face],
+) -> Float32[np.ndarray, "H W"]:
+    """How likely each pixel is the person's, in [0, 1]; right up to a few hundredths of the face's height."""
+    prior = _votes(image, face, body)
+    if others:
+        prior *= _territory(prior.shape, face, others)
+    prior = _connected(prior, face)
+    prior = _corrected(image, prior, face, _core(prior.shape, face, body, hands))
+    return _connected(prior, face)
+
+
+def _votes(image: UInt8[np.ndarray, "H W 3"], face: Face, body: Body | None) -> Float32[np.ndarray, "H W"]:
+    """The mean of the networks' answers: on the whole picture, the person and the head, and the body's own."""
+    height, width = image.shape[:2]
+    x, y = face.center
+    whole = (width / 2, height / 2), float(max(width, height))
+    person = (x, y + 1.8 * face.height), 7 * face.height
+    votes = [_segment(image, *whole, model=0), _segment(image, *whole, model=1)]
+    if person[1] < 0.8 * whole[1]:
+        near = _inside(image.shape, *person)
+        votes.append(near * _segment(image, *person, model=0) + (1 - near) * votes[0])
+    if body is not None:
+        votes.append(body.matte)
+    prior = np.mean(votes, axis=0)
+    # In a crop of its own the head fills the network's grid, so that the hair is seen four times finer.
+    head = (x, y - 0.1 * face.height), 3.2 * face.height
+    near = 0.5 * _inside(image.shape, *head)
+    return ((1 - near) * prior + near * _segment(image, *head, model=0)).astype(np.float32)
+
+
+def _segment(
+    image: UInt8[np.ndarray, "H W 3"], center: tuple[float, float], side: float, *, model: int
+) -> Float32[np.ndarray, "H W"]:
+    import cv2
+
+    crop, to_image = square_crop(image, center, side, size=_SEGMENT_SIZE)
+    mask = run("selfie_segmentation", crop, model_selection=model).segmentation_mask.astype(np.float32)
+    to_image[:, 2] += to_image[:, :2] @ (0.5, 0.5) - 0.5  # OpenCV counts from pixel centres
+    return cv2.warpAffine(
+        mask, to_image, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _inside(shape: tuple[int, ...], center: tuple[float, float], side: float) -> Float32[np.ndarray, "H W"]:
+    """1 well inside a square, falling to 0 at its edge."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    far = np.maximum(np.abs(x + 0.5 - center[0]), np.abs(y + 0.5 - center[1])) / (side / 2)
+    return ((1 - far) / 0.2).clip(0, 1).astype(np.float32)
+
+
+def _territory(shape: tuple[int, ...], face: Face, others: Sequence[Face]) -> Float32[np.ndarray, "H W"]:
+    """Around 1 where this person is nearer than the others, from head and trunk, in head sizes."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+
+    def distance(person: Face) -> np.ndarray:
+        cx, cy = person.center
+        size = person.height
+        below = ((y - cy) / size).clip(0, 5)
+        across = np.abs(x - cx) / (0.8 * size * (1 + 0.6 * below.clip(0, 1.5)))
+        return np.hypot(across, ((y - cy) / size - below) / 0.9)
+
+    rival = np.min([distance(other) for other in others], axis=0)
+    return (0.5 + 4 * (rival - distance(face))).clip(0, 1).astype(np.float32)
+
+
+def _connected(prior: Float32[np.ndarray, "H W"], face: Face) -> Float32[np.ndarray, "H W"]:
+    """The prior of the pieces that hang together with the face, and of others of some size."""
+    import cv2
+
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((prior > 0.5).astype(np.uint8))
+    column, row = (int(np.clip(v, 0, n - 1)) for v, n in zip(face.center, prior.shape[::-1], strict=True))
+    main = labels[row, column]
+    kept = np.zeros(count, np.uint8)
+    kept[1:] = stats[1:, cv2.CC_STAT_AREA] > 0.3 * face.height**2
+    kept[main] = main > 0
+    wide = round(0.06 * face.height) | 1
+    return prior * cv2.dilate(kept[labels], np.ones((wide, wide), np.uint8))
+
+
+def _core(
+    shape: tuple[int, ...],
+    face: Face,
+    body: Body | None,
+    hands: Mapping[Side, Float32[np.ndarray, "21 3"]],
+) -> Bool[np.ndarray, "H W"]:
+    """Where the person must be, whatever the colours: the face, and along the bones that were found."""
+    import cv2
+
+    core = np.zeros(shape, np.uint8)
+    for points in (face.landmarks, *hands.values()):
+        cv2.fillConvexPoly(core, cv2.convexHull(points[:, :2].astype(np.int32)), (1,))
+    if body is not None:
+        points = body.landmarks[:, :2]
+        shoulders, hips = points[_SHOULDERS], points[_HIPS]
+        # Not down to the hips: they are a guess when a table hides them.
+        waist = shoulders + 0.65 * (hips - shoulders)
+        cv2.fillConvexPoly(core, np.vstack([shoulders, waist[::-1]]).astype(np.int32), (1,))
+        for a, b in _BONES:
+            ends = [(int(x), int(y)) for x, y in points[[a, b]]]
+            cv2.line(core, ends[0], ends[1], (1,), max(1, round(0.16 * face.height)))
+    return core > 0
+
+
+def _corrected(
+    image: UInt8[np.ndarray, "H W 3"],
+    prior: Float32[np.ndarray, "H W"],
+    face: Face,
+    core: Bool[np.ndarray, "H W"],
+) -> Float32[np.ndarray, "H W"]:
+    """The prior in logits, plus how much nearer a pixel is to the person's colours than to the others'."""
+    import cv2
+    from scipy.spatial import cKDTree
+
+    scale = min(1.0, _COLOR_GRID / max(prior.shape))
+    size = (max(1, round(prior.shape[1] * scale)), max(1, round(prior.shape[0] * scale)))
+    likely = cv2.resize(prior, size, interpolation=cv2.INTER_AREA)
+    sure = cv2.resize(core.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.9
+    lab = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    y, x = np.mgrid[: size[1], : size[0]] + 0.5
+    place = np.stack([x, y], axis=-1) / (face.height * scale * _PLACE_UNIT)
+    # Lightness counts half: shade differs more within a person than hue; OpenCV spreads it over 255.
+    features = np.concatenate([lab * np.array([0.4 * 0.5, 1, 1]) / _COLOR_UNIT, place], axis=-1)
+    head = np.hypot(x - face.center[0] * scale, y - face.center[1] * scale) < 1.2 * face.height * scale
+    inside = (sure & (likely > 0.8)) | (head & (likely > 0.95))
+    outside = likely < 0.05
+    asked = (likely > 0.02) & ~sure
+    if not (inside.any() and outside.any() and asked.any()):
+        return prior
+    rng = np.random.default_rng(0)
+    away, near = (
+        cKDTree(rng.permutation(features[seeds])[:_SEEDS]).query(features[asked], k=3)[0].mean(axis=1)
+        for seeds in (outside, inside)
+    )
+    nearer = np.zeros(likely.shape, np.float32)
+    nearer[asked] = away - near
+    nearer = cv2.resize(nearer, prior.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    bounded = prior.clip(0.01, 0.99)
+    logits = np.log(bounded / (1 - bounded)) + _COLOR_WEIGHT * nearer.clip(-1.5, 1.5)
+    return np.where(core, np.maximum(prior, 0.99), 1 / (1 + np.exp(-logits))).astype(np.float32)
