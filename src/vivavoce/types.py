@@ -67,9 +67,9 @@ class Binding:
 class Motion:
     """T frames of motion: a rigid transform [R | t] of each particle from rest, in metres, and residuals of colour.
 
-    `gains` multiply the colours of each kind of Gaussian (splat/layers.py KINDS): what the lips shade goes dark.
+    `gains` multiply the RGB of each kind of Gaussian (splat/layers.py KINDS): what the lips shade goes dark.
     """
 
     fps: float
     transforms: Float32[np.ndarray, "T M 3 4"]
-    gains: Float32[np.ndarray, "T G"]
+    gains: Float32[np.ndarray, "T G 3"]

@@ -17,12 +17,16 @@ def motion_of(avatar: Avatar, controls: Float32[np.ndarray, "T C"], fps: float) 
     """Particle motion of an avatar under the given control tracks (C = len(CHANNELS))."""
     assert controls.shape[1] == len(CHANNELS)
     canvas = avatar.rig.transforms(controls)
-    gains = np.ones((len(controls), len(KINDS)), np.float32)
+    gains = np.ones((len(controls), len(KINDS), 3), np.float32)
     gains[:, [KINDS.index(k) for k in SHADED]] = mouth_light(controls)[:, None]
     return Motion(fps, avatar.lift.transforms(canvas, avatar.rest), gains)
 
 
-def mouth_light(controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, " T"]:
-    """How much light falls into the mouth: little through a narrow or a rounded opening."""
+def mouth_light(controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "T 3"]:
+    """How much light falls into the mouth, by colour: little through a narrow or a rounded opening.
+
+    What light there is has passed lips and cheeks, so that blue goes first.
+    """
     opened = np.clip(controls[:, INDEX["open"]] / 0.3, 0, 1)
-    return (0.42 + 0.58 * opened) * (1 - 0.45 * np.clip(controls[:, INDEX["round"]], 0, 1))
+    light = (0.42 + 0.58 * opened) * (1 - 0.45 * np.clip(controls[:, INDEX["round"]], 0, 1))
+    return (light[:, None] ** np.array([0.85, 1.1, 1.25])).astype(np.float32)

@@ -75,7 +75,7 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
 
     seam = _seam(lips, u, smile, c)
     gap = opened * OPENING * lips.width * (1 - 0.1 * c["round"])
-    upper_share = 0.22 - 0.12 * c["round"]
+    upper_share = 0.22 - 0.16 * c["round"]
     tuck = c["tuck"] * 0.075 * lips.width * arch
     overlap = 0.022 * lips.width * np.clip(1 - gap / (0.05 * lips.width), 0, 1) * (1 + 1.0 * c["press"]) * arch
     # For f and v the upper lip lifts off the teeth and the lower one rises behind their edge.
@@ -101,7 +101,7 @@ def _seam(
     # Bow of the photo's line between its corners and its middle; smiling bends it more than the relaxed mouth.
     corners, centre = straight[[0, -1]].mean(), straight[5]
     bow = corners - centre
-    relaxed = np.clip(bow, -0.03 * lips.width, 0.03 * lips.width)
+    relaxed = np.clip(bow, -0.005 * lips.width, 0.03 * lips.width)
     keep = lips.smile
     target = relaxed * (1 - keep) + keep * (relaxed + np.clip(smile / max(keep, 0.2), -0.5, 1) * (bow - relaxed))
     target = target - 0.05 * lips.width * np.clip(c["smile"], -1, 1)
@@ -109,7 +109,7 @@ def _seam(
     detail = straight - centre - bow * shape[0]
     line = centre + target * shape + detail * (1 - np.abs(u[0]) ** 4) + tilt
     # Rounded lips meet a little lower and further forward.
-    return line + 0.03 * lips.width * c["round"] * (1 - shape)
+    return line + 0.05 * lips.width * c["round"] * (1 - shape)
 
 
 def _outer_rings(

@@ -49,7 +49,7 @@ class Renderer:
         yield from run(lambda i: self._frame(motion.transforms[i], motion.gains[i]), jobs)
 
     def _frame(
-        self, transforms: Float32[np.ndarray, "M 3 4"], gains: Float32[np.ndarray, " kinds"]
+        self, transforms: Float32[np.ndarray, "M 3 4"], gains: Float32[np.ndarray, "G 3"]
     ) -> UInt8[np.ndarray, "H W C"]:
         a, local = self._avatar, self._local
         if not hasattr(local, "raster"):
@@ -57,7 +57,7 @@ class Renderer:
             local.moved = (np.empty_like(a.gaussians.means), np.empty_like(a.covariances))
             local.colors = np.empty_like(a.gaussians.colors)
         means, covariances = deform(a.gaussians.means, a.covariances, a.binding, transforms, out=local.moved)
-        np.multiply(a.gaussians.colors, gains[a.kinds, None], out=local.colors)
+        np.multiply(a.gaussians.colors, gains[a.kinds], out=local.colors)
         local.raster.place(means, covariances, a.gaussians.opacities, presorted=True)
         rgb, transmittance = local.raster.blend(local.colors)
         channels = 4 if self._background is None else 3

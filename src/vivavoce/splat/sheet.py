@@ -13,6 +13,9 @@ from jaxtyping import Bool, Float, Float32, Int32
 
 from vivavoce.splat import topology
 
+STEEPEST = 0.9
+"""Largest depth step between neighbouring vertices, as a share of their distance in the picture."""
+
 RIM_SCALES = (1.09, 1.22, 1.42)
 """The rings around the face, as multiples of its outline."""
 
@@ -39,7 +42,7 @@ def build_sheet(face: Float[np.ndarray, "478 3"], matte: Float32[np.ndarray, "H 
     """Mesh the person: `face` and `matte` on the same canvas, in pixels."""
     import cv2
 
-    mesh = face[: topology.N_FACE].astype(np.float32)
+    mesh = unfold(face[: topology.N_FACE].astype(np.float32))
     outline = mesh[list(topology.OVAL), :2]
     height = float(np.linalg.norm(mesh[topology.CHIN] - mesh[topology.FOREHEAD]))
     centre = outline.mean(0)
@@ -53,6 +56,37 @@ def build_sheet(face: Float[np.ndarray, "478 3"], matte: Float32[np.ndarray, "H 
     vertices = np.concatenate([mesh, np.c_[outer, np.zeros(len(outer))]]).astype(np.float32)
     vertices[:, 2] = _depth(vertices, triangles, matte, height)
     return Sheet(vertices, triangles.astype(np.int32), len(rim), height)
+
+
+def unfold(mesh: Float32[np.ndarray, "468 3"], *, rounds: int = 80) -> Float32[np.ndarray, "468 3"]:
+    """Move vertices of folded and edge-on triangles until each shows its front: a turned face hides a cheek.
+
+    Their texture is what the photo has there; a sliver would spread one pixel of it over a widening cheek. Lips,
+    lids and the outline stay where they are.
+    """
+    triangles = topology.face_triangles()
+    fixed = np.zeros(len(mesh), bool)
+    fixed[[v for half in (topology.LIP_UPPER, topology.LIP_LOWER) for ring in half for v in ring]] = True
+    fixed[[*topology.LEFT_LID_UPPER, *topology.LEFT_LID_LOWER]] = True
+    fixed[[*topology.RIGHT_LID_UPPER, *topology.RIGHT_LID_LOWER]] = True
+    neighbours = np.zeros((len(mesh), len(mesh)), np.float32)
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        neighbours[triangles[:, a], triangles[:, b]] = neighbours[triangles[:, b], triangles[:, a]] = 1
+    fixed[list(topology.OVAL)] = True
+    neighbours /= neighbours.sum(1, keepdims=True)
+    mesh = mesh.copy()
+    for _ in range(rounds):
+        a, b, c = (mesh[triangles[:, k], :2] for k in range(3))
+        area = np.cross(b - a, c - a)
+        longest = np.max([((p - q)[:, :2] ** 2).sum(1) for p, q in ((a, b), (b, c), (c, a))], axis=0)
+        bad = area < 0.12 * longest
+        moving = np.zeros(len(mesh), bool)
+        moving[triangles[bad]] = True
+        moving &= ~fixed
+        if not moving.any():
+            break
+        mesh[moving] = 0.4 * mesh[moving] + 0.6 * (neighbours @ mesh)[moving]
+    return mesh
 
 
 def _grid_over(matte: Float32[np.ndarray, "H W"], *, step: float, margin: int) -> Float[np.ndarray, "n 2"]:
@@ -95,8 +129,9 @@ def _depth(
 ) -> Float[np.ndarray, " V"]:
     """Depth of every vertex: the face's as measured, the rest inflated from the silhouette and joined smoothly.
 
-    A sparse least-squares solve: neighbouring vertices keep the depth step of a rounded silhouette, the face is
-    held, and a weak pull keeps head and body near the plane of the ears, where the shoulders are.
+    A sparse least-squares solve: neighbouring vertices keep the depth step of the mesh or of a rounded silhouette, no
+    steeper than STEEPEST (a cheek seen edge-on would unfold into a few smeared pixels when the head turns), and a weak
+    pull keeps the face where it was measured, head and body near the plane of the ears, where the shoulders are.
     """
     import cv2
     from scipy.sparse import coo_matrix, diags
@@ -115,14 +150,16 @@ def _depth(
     i, j = edges[:, 0], edges[:, 1]
     length = np.linalg.norm(vertices[i, :2] - vertices[j, :2], axis=1) + 1e-3
     weight = 1.0 / length
-    step = np.clip(rounded[i] - rounded[j], -1.2 * length, 1.2 * length)
+    both = (i < nf) & (j < nf)
+    step = np.where(both, vertices[i, 2] - vertices[j, 2], rounded[i] - rounded[j])
+    step = np.clip(step, -STEEPEST * length, STEEPEST * length)
     laplacian = coo_matrix((weight, (i, j)), shape=(n, n))
     laplacian = laplacian + laplacian.T
     laplacian = diags(np.asarray(laplacian.sum(1)).ravel()) - laplacian
     rhs = np.bincount(i, weight * step, n) - np.bincount(j, weight * step, n)
     pull = np.full(n, 0.004)
     target = np.where(rounded < -0.9 * radius, ears - 0.45 * height, ears)
-    pull[:nf], target[:nf] = 1e3, vertices[:nf, 2]
+    pull[:nf], target[:nf] = 0.02, vertices[:nf, 2]
     return spsolve((laplacian + diags(pull)).tocsc(), rhs + pull * target)
 
 

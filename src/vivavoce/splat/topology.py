@@ -40,7 +40,7 @@ CHIN, FOREHEAD, NOSE_TIP = 152, 10, 4
 
 
 def face_triangles() -> Int[np.ndarray, "F 3"]:
-    """The 852 triangles of the mesh, with holes at the mouth and the eyes.
+    """The 852 triangles of the mesh, equally oriented, with holes at the mouth and the eyes.
 
     The mesh library publishes edges only: the faces are the triangles of the graph, less those that enclose others.
     """
@@ -58,4 +58,24 @@ def face_triangles() -> Int[np.ndarray, "F 3"]:
             shared.setdefault(edge, []).append(t)
     crowded = [set(ts) for ts in shared.values() if len(ts) > 2]
     enclosing = {t for t in cycles if sum(t in ts for ts in crowded) == 3}
-    return np.array(sorted(cycles - enclosing), np.int32)
+    return np.array(_oriented(sorted(cycles - enclosing)), np.int32)
+
+
+def _oriented(triangles: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The same triangles, all turning the same way (clockwise in a picture of a face that looks at the camera)."""
+    by_edge: dict[frozenset[int], list[int]] = {}
+    for k, t in enumerate(triangles):
+        for edge in (t[:2], t[1:], (t[2], t[0])):
+            by_edge.setdefault(frozenset(edge), []).append(k)
+    first = triangles.index((0, 11, 37))
+    turned, waiting = {first: (0, 11, 37)}, [first]
+    while waiting:
+        k = waiting.pop()
+        a, b, c = turned[k]
+        for x, y in ((a, b), (b, c), (c, a)):
+            for other in by_edge[frozenset((x, y))]:
+                if other not in turned:
+                    (z,) = set(triangles[other]) - {x, y}
+                    turned[other] = (y, x, z)
+                    waiting.append(other)
+    return [turned[k] for k in range(len(triangles))]

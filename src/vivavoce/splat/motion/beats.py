@@ -20,12 +20,13 @@ _RETRACTION = (0.6, 1.0)
 class Hands:
     """Beat gestures, 0 at rest .. 1 at the top, of one hand or both.
 
-    Gesture phrases run through preparation, strokes, hold and retraction (Kendon, "Gesture: visible action as utterance",
-    2004; McNeill, "Hand and mind", 1992). The extreme of a beat lies close to the accent (Leonard & Cummins, "The
-    temporal relation between beat gestures and speech", Lang. Cogn. Process. 2011), yet not every beat falls on a
-    stressed syllable (McClave, "Gestural beats: the rhythm hypothesis", J. Psycholinguist. Res. 1994). A preparation
-    takes longer than the sound is known ahead, so the first beat of a gesture tops 0.2 s after its accent; from
-    then on the hands wait raised, and strike within 0.1 s of the following ones.
+    Gesture phrases run through preparation, strokes, hold and retraction (Kendon, "Gesture: visible action as
+    utterance", 2004; McNeill, "Hand and mind", 1992). The extreme of a beat lies close to the accent (Leonard
+    & Cummins, "The temporal relation between beat gestures and speech", Lang. Cogn. Process. 2011), yet not
+    every beat falls on a stressed syllable (McClave, "Gestural beats: the rhythm hypothesis", J.
+    Psycholinguist. Res. 1994). A preparation takes longer than the sound is known ahead, so the first beat of
+    a gesture tops 0.2 s after its accent; from then on the hands wait raised, and strike within 0.1 s of the
+    following ones.
     """
 
     def __init__(self, rng: np.random.Generator, expressiveness: float) -> None:
@@ -80,10 +81,10 @@ class Hands:
 class Brows:
     """Raised at some accents and with the voice, -1 .. 1.
 
-    71 % of the rapid raises of the brows go with a rise of F0, but far from every accent has one (Cavé et al., "About
-    the relationship between eyebrow movements and F0 variations", ICSLP 1996); their height follows the voice's
-    (Huron & Shanahan, "Eyebrow movements and vocal pitch height", JASA 2013). They peak on the accented word (Kim, Cvejic
-    & Davis 2014).
+    71 % of the rapid raises of the brows go with a rise of F0, but far from every accent has one (Cavé et
+    al., "About the relationship between eyebrow movements and F0 variations", ICSLP 1996); their height
+    follows the voice's (Huron & Shanahan, "Eyebrow movements and vocal pitch height", JASA 2013). They peak
+    on the accented word (Kim, Cvejic & Davis 2014).
     """
 
     def __init__(self, rng: np.random.Generator, expressiveness: float) -> None:

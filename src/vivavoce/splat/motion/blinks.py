@@ -19,12 +19,12 @@ _GAZE_SHARE = 0.08  # chance of a blink with a gaze shift, per degree
 class Blinks:
     """Blinks at log-normal intervals, brought forward by pauses and by shifts of gaze.
 
-    People blink 17 times a minute at rest and 26 in conversation, log-normally distributed (Bentivoglio et al.,
-    "Analysis of blink rate patterns in normal subjects", Mov. Disord. 1997); speakers' blinks gather at the ends of
-    phrases and in pauses (Nakano & Kitazawa, "Eyeblink entrainment at breakpoints of speech", Exp. Brain Res.
-    2010) and go with shifts of gaze, the more surely the larger they are (Evinger et al., "Not looking while leaping",
-    Exp. Brain Res. 1994). The lids fall in 75 to 100 ms and rise in about twice that (Evinger, Manning & Sibony,
-    "Eyelid movements", IOVS 1991; VanderWerf et al., J. Neurophysiol. 2003).
+    People blink 17 times a minute at rest and 26 in conversation, log-normally distributed (Bentivoglio et
+    al., "Analysis of blink rate patterns in normal subjects", Mov. Disord. 1997); speakers' blinks gather at
+    the ends of phrases and in pauses (Nakano & Kitazawa, "Eyeblink entrainment at breakpoints of speech",
+    Exp. Brain Res. 2010) and go with shifts of gaze, the more surely the larger they are (Evinger et al.,
+    "Not looking while leaping", Exp. Brain Res. 1994). The lids fall in 75 to 100 ms and rise in about twice
+    that (Evinger, Manning & Sibony, "Eyelid movements", IOVS 1991; VanderWerf et al., J. Neurophysiol. 2003).
     """
 
     def __init__(self, rng: np.random.Generator, fps: float) -> None:
@@ -36,7 +36,7 @@ class Blinks:
         self._interval = self._draw() * float(rng.uniform(0.2, 1.0))
 
     def step(self, cue: Cue, gaze_shift: float) -> float:
-        """How far the lids are shut, 0 .. 1; `gaze_shift` is the degrees of a shift of gaze that begins now, or 0."""
+        """How far the lids are shut, 0 .. 1; `gaze_shift`: degrees of a saccade that begins now, or 0."""
         since = cue.time - self._last
         due = since >= self._interval
         if since >= max(_SHORTEST, _RIPE * self._interval):

@@ -26,10 +26,10 @@ _SMOOTH = 9.0  # radians a second
 class Breath:
     """Air in the lungs, -1 out .. 1 in.
 
-    At rest 12 to 20 breaths a minute, in a little faster than out. Speech is spoken on long, slow exhalations between
-    quick inhalations (Conrad & Schönle, "Speech and respiration", Arch. Psychiatr. Nervenkr. 1979; Hixon, Goldman &
-    Mead, J. Speech Hear. Res. 1973), most of them taken at the boundaries of clauses (Winkworth et al., "Breathing
-    patterns during spontaneous speech", J. Speech Hear. Res. 1995).
+    At rest 12 to 20 breaths a minute, in a little faster than out. Speech is spoken on long, slow exhalations
+    between quick inhalations (Conrad & Schönle, "Speech and respiration", Arch. Psychiatr. Nervenkr. 1979;
+    Hixon, Goldman & Mead, J. Speech Hear. Res. 1973), most of them taken at the boundaries of clauses
+    (Winkworth et al., "Breathing patterns during spontaneous speech", J. Speech Hear. Res. 1995).
     """
 
     def __init__(self, rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ BREAK = 0.3
 
 
 class Cue(NamedTuple):
-    """One step of prosody. All of it may be a little ahead of `time`, by the look-ahead that is left for motion."""
+    """One step of prosody. It runs ahead of `time` by the look-ahead that is left for motion."""
 
     time: float
     """Seconds; the moment whose motion is asked for."""

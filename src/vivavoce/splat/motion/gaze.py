@@ -10,7 +10,7 @@ from vivavoce.splat.motion.cue import Cue
 from vivavoce.splat.motion.kinetics import MinimumJerk
 
 _DIRECTIONS = (15.54, 6.46, 17.69, 7.44, 16.80, 7.89, 20.38, 7.79)
-"""Per cent of saccades at 0, 45 .. 315 degrees, counter-clockwise from the right (Lee et al. 2002, table 1)."""
+"""Per cent of saccades at 0, 45 .. 315 degrees, counter-clockwise from the right (Lee et al., table 1)."""
 _MEAN_SHIFT = 6.9  # degrees; the magnitudes are exponential
 _SMALLEST, _LARGEST = 1.5, 8.0
 _MUTUAL_TALKING, _AWAY_TALKING = 4.5, 0.9  # mean seconds
@@ -21,13 +21,15 @@ _COMPENSATION = 0.95
 
 
 class Gaze:
-    """Fixations joined by saccades, after the statistics of "Eyes alive" (Lee, Badler & Badler, SIGGRAPH 2002).
+    """Fixations joined by saccades, after the statistics of "Eyes alive" (Lee, Badler & Badler, SIGGRAPH
+    2002).
 
-    Magnitudes, directions, and the times of looking at the partner and away are those of that study, but that a
-    speaker looks at a camera somewhat longer than at a person, and that magnitudes end at 8 degrees. Speakers look
-    away as they hesitate (Kendon, "Some functions of gaze-direction in social interaction", Acta Psychol. 1967).
-    A saccade of A degrees lasts 25 ms + 2.4 ms A (the main sequence: Bahill, Clark & Stark, Math. Biosci. 1975, with
-    the constants of Lee et al.). The vestibulo-ocular reflex turns the eyes against the head.
+    Magnitudes, directions, and the times of looking at the partner and away are those of that study, but that
+    a speaker looks at a camera somewhat longer than at a person, and that magnitudes end at 8 degrees.
+    Speakers look away as they hesitate (Kendon, "Some functions of gaze-direction in social interaction",
+    Acta Psychol. 1967). A saccade of A degrees lasts 25 ms + 2.4 ms A (the main sequence: Bahill, Clark &
+    Stark, Math. Biosci. 1975, with the constants of Lee et al.). The vestibulo-ocular reflex turns the eyes
+    against the head.
     """
 
     def __init__(self, rng: np.random.Generator, expressiveness: float) -> None:

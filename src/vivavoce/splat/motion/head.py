@@ -10,7 +10,7 @@ from vivavoce.splat.motion.cue import Cue
 from vivavoce.splat.motion.kinetics import CriticalSpring, MinimumJerk, SmoothNoise
 
 LIMIT = 9.5
-"""Degrees of yaw, pitch and roll of the head against the torso, approached softly; the torso adds up to TORSO_LIMIT."""
+"""Degrees on each axis of the head against the torso, approached softly; the torso adds TORSO_LIMIT at most."""
 TORSO_LIMIT = 2.5
 
 _POSTURE = (2.3, 1.1, 1.0)  # standard deviations of the postures a speaker takes, degrees of yaw, pitch, roll
@@ -18,7 +18,11 @@ _SWAY = (0.9, 0.6, 0.55)  # of the noise on top
 _IDLE = 0.4  # share of posture and sway that stays in silence
 _PULL = 0.8  # degrees per standard deviation of pitch and loudness
 _POSTURE_TIME = (3.0, 7.0)  # seconds between shifts of posture without a phrase boundary
-_NODS = (("down", 0.74), ("up", 0.14), ("turn", 0.12))
+_NODS = {  # chance, and degrees of yaw, pitch and roll per degree of size; yaw and roll to either side
+    "down": (0.74, (0.15, 1.0, 0.15)),
+    "up": (0.14, (0.15, -0.6, 0.1)),
+    "turn": (0.12, (0.7, 0.3, -0.4)),
+}
 _RISE, _FALL = (0.1, 0.13), (0.26, 0.42)  # seconds of a nod's way out and back
 
 
@@ -26,13 +30,14 @@ class Head:
     """Yaw, pitch and roll of the head against the torso.
 
     The sum of four motions:
-    - nods at accents: rapid movements of the head mark stress (Hadar et al., "Head movement correlates of juncture and
-      stress at sentence level", Lang. Speech 1983), most of them in pitch, reaching their extreme shortly after the
-      accent (Kim, Cvejic & Davis, "Tracking eyebrows and head gestures associated with spoken prosody", Speech Commun.
-      2014);
-    - the pull of loudness and F0, with which the head's rotation correlates strongly (Yehia, Kuratate & Vatikiotis-Bateson,
-      "Linking facial animation, head motion and speech acoustics", J. Phonetics 2002; Munhall et al., "Visual prosody and
-      speech intelligibility", Psychol. Sci. 2004). Signs differ between people and are drawn again for every phrase;
+    - nods at accents: rapid movements of the head mark stress (Hadar et al., "Head movement correlates of
+      juncture and stress at sentence level", Lang. Speech 1983), most of them in pitch, reaching their
+      extreme shortly after the accent (Kim, Cvejic & Davis, "Tracking eyebrows and head gestures associated
+      with spoken prosody", Speech Commun. 2014);
+    - the pull of loudness and F0, with which the head's rotation correlates strongly (Yehia, Kuratate &
+      Vatikiotis-Bateson, "Linking facial animation, head motion and speech acoustics", J. Phonetics 2002;
+      Munhall et al., "Visual prosody and speech intelligibility", Psychol. Sci. 2004). Signs differ between
+      people and are drawn again for every phrase;
     - shifts of posture at the boundaries of phrases (Hadar et al. 1983, 1984);
     - sway, an Ornstein-Uhlenbeck process.
     """
@@ -83,22 +88,17 @@ class Head:
     def _strike(self, cue: Cue) -> None:
         """One nod, up-nod or turn, from now on, with traces of the other axes."""
         size = (1.2 + 3.4 * cue.accent) * float(np.exp(0.25 * self._rng.standard_normal()))
-        kinds, odds = zip(*_NODS, strict=True)
-        kind = kinds[int(self._rng.choice(len(kinds), p=odds))]
+        odds, shares = zip(*_NODS.values(), strict=True)
+        yaw, pitch, roll = shares[int(self._rng.choice(len(odds), p=np.array(odds)))]
         side = 1.0 if self._rng.random() < 0.5 else -1.0
-        yaw, pitch, roll = {
-            "down": (0.15 * side, 1.0, 0.15 * side),
-            "up": (0.15 * side, -0.6, 0.1 * side),
-            "turn": (0.7 * side, 0.3, -0.4 * side),
-        }[kind]
         rise, fall = float(self._rng.uniform(*_RISE)), float(self._rng.uniform(*_FALL))
-        for axis, share in enumerate((yaw, pitch, roll)):
+        for axis, share in enumerate((side * yaw, pitch, side * roll)):
             self._nod[axis].pulse(size * share, cue.time, rise, fall)
         self._nod_free = cue.time + rise + 0.5 * fall
 
 
 class Torso:
-    """Yaw, pitch and roll of the torso: it follows the head slowly and in part, sways, and leans in at accents."""
+    """Yaw, pitch and roll of the torso, which follows the head in part, sways, and leans in at accents."""
 
     def __init__(self, rng: np.random.Generator, expressiveness: float) -> None:
         self._rng = rng

@@ -1,4 +1,4 @@
-"""How bodies move from one place to another: strokes, springs and smooth noise, one step of the clock at a time."""
+"""How bodies move: strokes, springs and smooth noise, one step of the clock at a time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class MinimumJerk:
     """A position that moves by superposed minimum-jerk strokes, 0 at first.
 
     One stroke covers its distance as 10 s^3 - 15 s^4 + 6 s^5, s the share of its duration that has passed
-    (Flash & Hogan, "The coordination of arm movements", J. Neurosci. 1985); a new one may start while another is
-    under way, and they add up (Flash & Henis, "Arm trajectory modifications during reaching towards visual
+    (Flash & Hogan, "The coordination of arm movements", J. Neurosci. 1985); a new one may start while another
+    is under way, and they add up (Flash & Henis, "Arm trajectory modifications during reaching towards visual
     targets", J. Cogn. Neurosci. 1991). Velocity and acceleration are continuous.
     """
 
@@ -26,7 +26,7 @@ class MinimumJerk:
         self._strokes: list[tuple[float, float, float]] = []
 
     def stroke(self, distance: float, start: float, duration: float) -> None:
-        """Move by `distance` from time `start` on; times in seconds, `start` not before the last call of `at`."""
+        """Move by `distance` from `start` seconds on, which may not lie before the last call of `at`."""
         self.goal += distance
         self._strokes.append((distance, start, duration))
 
@@ -40,7 +40,7 @@ class MinimumJerk:
         self.stroke(-height, start + rise, fall)
 
     def at(self, time: float) -> float:
-        """The position; `time` may not decrease from call to call, since strokes that are over are forgotten."""
+        """The position; `time` may not decrease, since strokes that are over are forgotten."""
         value = self._base
         over = False
         for distance, start, duration in self._strokes:
@@ -57,7 +57,8 @@ class MinimumJerk:
 
 
 class CriticalSpring:
-    """A critically damped spring that follows a goal: x'' = w^2 (goal - x) - 2 w x', solved exactly over each step.
+    """A critically damped spring that follows a goal: x'' = w^2 (goal - x) - 2 w x', solved exactly over each
+    step.
 
     Its answer to a step has no overshoot and reaches 60 % after 2 / w seconds.
     """
@@ -79,11 +80,12 @@ class CriticalSpring:
 
 
 class SmoothNoise:
-    """Noise of unit variance with a twice differentiable path: an Ornstein-Uhlenbeck process behind a critical spring.
+    """Noise of unit variance with a twice differentiable path: an Ornstein-Uhlenbeck process behind a
+    critical spring.
 
-    The process has correlation exp(-|t| / memory) (Uhlenbeck & Ornstein, "On the theory of the Brownian motion",
-    Phys. Rev. 1930); a spring of frequency w leaves w (2 w + a) / (2 (w + a)^2) of its variance, a = 1 / memory, which
-    is divided out.
+    The process has correlation exp(-|t| / memory) (Uhlenbeck & Ornstein, "On the theory of the Brownian
+    motion", Phys. Rev. 1930); a spring of frequency w leaves w (2 w + a) / (2 (w + a)^2) of its variance, a =
+    1 / memory, which is divided out.
     """
 
     def __init__(self, rng: np.random.Generator, memory: float, frequency: float) -> None:

@@ -29,7 +29,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.1))
+        self.scale = nn.Parameter(torch.full((width,), 0.3))
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         h = self.depthwise(F.pad(x.transpose(1, 2), (self.past, self.future))).transpose(1, 2)
@@ -45,6 +45,7 @@ class ArticulationNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(width, past, future) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.outlet = nn.Linear(width, len(OUTPUTS))
+        nn.init.constant_(self.outlet.bias, -1.5)  # most channels rest most of the time
 
     def forward(self, x: Float[Tensor, "B T 160"]) -> Float[Tensor, "B T 9"]:
         """Two stacked normalised log-mel frames at 50 Hz -> logits of `OUTPUTS`."""

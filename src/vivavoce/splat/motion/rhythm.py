@@ -1,7 +1,9 @@
-"""The rule-based half of the motion model: speech to head, brows, gaze, blinks, breath, shoulders, torso, hands.
+"""The rule-based half of the motion model: speech to head, brows, gaze, blinks, breath, shoulders, torso,
+hands.
 
-Synthetic speech comes with no labels for these, so nothing here is learned: each part is a stochastic process with the
-statistics of published studies, driven by loudness, pitch, accents and pauses. docs/rhythm.md lists them.
+Synthetic speech comes with no labels for these, so nothing here is learned: each part is a stochastic process
+with the statistics of published studies, driven by loudness, pitch, accents and pauses. docs/rhythm.md lists
+them.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ class RhythmModel:
         self._time, self._row = -math.inf, np.zeros(len(RHYTHM))
 
     def push(self, samples: Float[np.ndarray, " n"]) -> Float32[np.ndarray, "T C"]:
-        """The frames that are known with `samples` (mono, 16 kHz, finite): those up to DELAY before their end."""
+        """The frames up to DELAY before the end of `samples` (mono, 16 kHz, finite)."""
         self._samples += len(samples)
         return self._advance(self._prosody.push(samples), None)
 

@@ -1,0 +1,103 @@
+"""PATH 2: an avatar (or a photo) and speech become a clip."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+
+
+from vivavoce.errors import InputError
+from vivavoce.splat.avatar import Avatar, load_avatar
+
+METHOD = "splat"
+MAX_SECONDS = 6 * 3600.0
+"""Longer recordings are refused: they are rarely meant, and take hours and gigabytes."""
+
+
+def generate(
+    source: Path,
+    speech: Path,
+    out: Path,
+    *,
+    size: int | None = None,
+    fps: float = 25.0,
+    seed: int = 0,
+    background: str = "photo",
+    expressiveness: float = 1.0,
+    text: str | None = None,
+    face: int | None = None,
+) -> Path:
+    """Make the person of `source` (a photo or an avatar folder) speak the recording `speech`, as the video `out`.
+
+    `size` is the short side in pixels (default: the avatar's), `background` "photo", "transparent", a colour or a
+    picture's path, `expressiveness` 0..2 how lively head, brows and hands are; `text` the words, where they are
+    known, for sharper timing. The same seed gives the same motion. Returns `out`.
+    Raises InputError and OutputError with what is wrong.
+    """
+    from vivavoce.media.audio import open_speech
+    from vivavoce.media.provenance import Provenance
+    from vivavoce.media.video import VideoWriter, check_target
+    from vivavoce.progress import track
+    from vivavoce.splat.backgrounds import resolve_background
+    from vivavoce.splat.render import Renderer
+
+    source, speech, out = Path(source), Path(speech), Path(out)
+    check_target(out, alpha=background == "transparent")
+    sound = open_speech(speech)
+    if sound.duration > MAX_SECONDS:
+        hours = sound.duration / 3600
+        raise InputError(f"{speech} lasts {hours:.1f} hours: cut it into parts of at most {MAX_SECONDS / 3600:.0f}.")
+    avatar = _avatar_of(source, face)
+    width, height = frame_size(avatar, size)
+    plate = resolve_background(background, avatar, width, height)
+    frames = math.ceil(sound.duration * fps - 1e-6)
+    provenance = Provenance(
+        method=METHOD,
+        seed=seed,
+        inputs={"photo": (source.name, avatar.photo_sha256), "speech": (speech.name, sound.sha256)},
+    )
+    renderer = Renderer(avatar, width, height, background=plate)
+    try:
+        with VideoWriter(
+            out, width, height, fps, sound=speech, provenance=provenance, alpha=plate is None
+        ) as writer:
+            motions = _motions(avatar, sound, frames, fps=fps, seed=seed, expressiveness=expressiveness, text=text)
+            drawn = (frame for motion in motions for frame in renderer(motion))
+            for frame in track(drawn, total=frames, description=f"{out.name}"):
+                writer.write(frame)
+    finally:
+        renderer.close()
+    return out
+
+
+def _motions(avatar: Avatar, sound, frames: int, *, fps: float, seed: int, expressiveness: float, text: str | None):
+    """Motion in short runs of frames, exactly `frames` in all; memory does not grow with the speech."""
+    from vivavoce.splat.driver import Driver
+
+    driver = Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=_script(sound, text))
+    left = frames
+    for block in sound.blocks(0.4):
+        motion = driver.push(block)
+        yield motion.first(left)
+        left -= min(left, len(motion.transforms))
+    yield driver.finish(left)
+
+
+def frame_size(avatar: Avatar, size: int | None) -> tuple[int, int]:
+    """Width and height of the frames, both even, with the photo's aspect; `size` is the short side in pixels."""
+    w, h = avatar.lift.camera.width, avatar.lift.camera.height
+    k = 1.0 if size is None else size / min(w, h)
+    return tuple(max(2, 2 * round(k * side / 2)) for side in (w, h))  # type: ignore[return-value]
+
+
+def _avatar_of(source: Path, face: int | None) -> Avatar:
+    """Load an avatar folder, or make one of a photo for this once."""
+    if source.is_dir():
+        return load_avatar(source)
+    from vivavoce.splat.create import create_avatar
+
+    with tempfile.TemporaryDirectory(prefix="vivavoce-") as folder:
+        return load_avatar(create_avatar(source, Path(folder) / "avatar", face=face))
+
+
