@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from vivavoce.splat.avatar import Avatar
 from vivavoce.splat.create import EPS2D
 from vivavoce.splat.deform import deform
-from vivavoce.splat.rasterize.blend import compose, compose_rgba
+from vivavoce.splat.rasterize.compose import compose, compose_transparent
 from vivavoce.splat.rasterize.cpu import CpuRasterizer
 from vivavoce.types import Motion
 
@@ -63,7 +63,7 @@ class Renderer:
         channels = 4 if self._background is None else 3
         frame = np.empty((self._camera.height, self._camera.width, channels), np.uint8)
         if self._background is None:
-            compose_rgba(rgb, transmittance, frame)
+            compose_transparent(rgb, transmittance, frame)
         else:
             compose(rgb, transmittance, self._background, frame)
         return frame

@@ -10,7 +10,7 @@ from vivavoce.splat.motion.cue import Cue
 from vivavoce.splat.motion.kinetics import CriticalSpring, MinimumJerk, SmoothNoise
 
 LIMIT = 9.5
-"""Degrees on each axis of the head against the torso, approached softly; the torso adds TORSO_LIMIT at most."""
+"""Degrees on each axis of the head against the torso, approached softly; the torso adds TORSO_LIMIT."""
 TORSO_LIMIT = 2.5
 
 _POSTURE = (2.3, 1.1, 1.0)  # standard deviations of the postures a speaker takes, degrees of yaw, pitch, roll

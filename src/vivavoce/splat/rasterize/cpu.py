@@ -65,8 +65,14 @@ class CpuRasterizer:
         means: Float32[np.ndarray, "N 3"],
         covariances: Float32[np.ndarray, "N 6"],
         opacities: Float32[np.ndarray, " N"],
+        *,
+        presorted: bool = False,
     ) -> None:
-        """Project, sort by depth and list by tile: all of a call that does not depend on colour."""
+        """Project, sort by depth and list by tile: all of a call that does not depend on colour.
+
+        With `presorted`, Gaussians are drawn front to back as given: an avatar's order is that of its rest pose,
+        so that neighbours do not change places, and shimmer, when the head turns.
+        """
         count = len(means)
         if count > self.capacity:
             raise InputError(f"{count} Gaussians do not fit this rasteriser: make one with capacity={count}.")
@@ -74,7 +80,10 @@ class CpuRasterizer:
         self._depths, self._opacities = means[:, 2], opacities
         boxes = self._boxes[:count]
         place.project(means, covariances, opacities, self._view, self._splats, boxes)
-        pairs = place.sort_by_depth(means, boxes, self._pairs, self._spare)
+        if presorted:
+            pairs = place.keep_order(boxes, self._pairs)
+        else:
+            pairs = place.sort_by_depth(means, boxes, self._pairs, self._spare)
         length = place.count_tiles(boxes, self._starts, self._columns, self._rows)
         if length > len(self._lists):
             self._lists = np.zeros(length + length // 4, np.int32)

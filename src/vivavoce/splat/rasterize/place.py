@@ -145,6 +145,18 @@ def sort_by_depth(means, boxes, pairs, spare):
     return pairs[:count]
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+@no_type_check
+def keep_order(boxes, pairs):
+    """Indices of what is drawn, in the order given, as `sort_by_depth` returns them."""
+    count = 0
+    for i in range(len(boxes)):
+        if boxes[i] > 0:
+            pairs[count] = i
+            count += 1
+    return pairs[:count]
+
+
 @njit(inline="always")
 @no_type_check
 def _unpack(box):
