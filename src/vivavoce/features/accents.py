@@ -1,6 +1,7 @@
 """Where a speaker stresses: prominence from loudness and pitch, and its peaks, one hop after the other.
 
-Everything here is causal but for two short windows, so that a stream and a whole recording give the same answer.
+Everything here is causal but for two short windows, so that a stream and a whole recording give the same
+answer.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class RunningNorm:
 
 
 class Measure(NamedTuple):
-    """What one hop of sound gives: dBFS, semitones re 1 Hz (None where unvoiced), and whether it is speech."""
+    """What one hop of sound gives: dBFS, semitones re 1 Hz (None where unvoiced), clarity, activity."""
 
     level: float
     semitones: float | None
@@ -57,9 +58,9 @@ class Measure(NamedTuple):
 class Prominence:
     """How far a hop stands out in its speaker's own range: louder, higher, and after a steep rise.
 
-    Loudness and F0 movements are the acoustic correlates of prominence that hold across languages (Terken, "Fundamental
-    frequency and perceived prominence of accented syllables", JASA 1991; Kochanski et al., "Loudness predicts prominence",
-    JASA 2005), here in units of the voice's own spread.
+    Loudness and F0 movements are the acoustic correlates of prominence that hold across languages (Terken,
+    "Fundamental frequency and perceived prominence of accented syllables", JASA 1991; Kochanski et al.,
+    "Loudness predicts prominence", JASA 2005), here in units of the voice's own spread.
     """
 
     def __init__(self) -> None:
@@ -98,7 +99,7 @@ class AccentPeaks:
         self._since = _SPACING
 
     def update(self, prominence: float) -> float:
-        """Take the next hop in; return the strength (0 none, else up to 1) of the accent DELAY hops before it."""
+        """Take the next hop in; give the strength (0 none .. 1) of the accent DELAY hops before it."""
         self._raw.append(prominence)
         self._smooth.append(sum(w * p for w, p in zip(self._kernel, self._raw, strict=True)))
         self._since += 1

@@ -24,11 +24,11 @@ def periodicity(
 ) -> tuple[Float64[np.ndarray, " T"], Float64[np.ndarray, " T"]]:
     """F0 in Hz and clarity (0 noise .. 1 perfectly periodic) of windows of sound at SPEECH_RATE.
 
-    McLeod & Wyvill, "A smarter way to find pitch" (2005): the normalised square difference function
-    n(lag) = 2 r(lag) / m(lag), in which r is the autocorrelation of the window and m the energy of the two
-    overlapping parts; the first of its maxima that comes near the highest one, refined by a parabola. r and m are
-    both symmetric about the window's centre, so that a glide is read there whatever its lag.
-    F0 is 0 where no lag correlates.
+    McLeod & Wyvill, "A smarter way to find pitch" (2005): the normalised square difference function n(lag) =
+    2 r(lag) / m(lag), in which r is the autocorrelation of the window and m the energy of the two overlapping
+    parts; the first of its maxima that comes near the highest one, refined by a parabola. r and m are both
+    symmetric about the window's centre, so that a glide is read there whatever its lag. F0 is 0 where no lag
+    correlates.
     """
     nsdf = _normalised_autocorrelation(windows)
     inner = nsdf[:, 1:-1]

@@ -1,8 +1,8 @@
 """Prosody of speech as it comes in: loudness, voicing, pitch, speech activity, pauses and accents.
 
-One hop lasts 10 ms and hop k is centred at (k + 0.5) HOP samples. A hop is given out once LOOK_AHEAD seconds of sound
-beyond its centre are known. All normalisation is causal, so that a stream, however it is cut into blocks, gives
-what the whole recording gives.
+One hop lasts 10 ms and hop k is centred at (k + 0.5) HOP samples. A hop is given out once LOOK_AHEAD seconds
+of sound beyond its centre are known. All normalisation is causal, so that a stream, however it is cut into
+blocks, gives what the whole recording gives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vivavoce.types import SPEECH_RATE
 
 HOP = SPEECH_RATE // 100
 LOOK_AHEAD = (WINDOW // 2 + (DELAY + 1) * HOP) / SPEECH_RATE
-"""Seconds of sound that are read after a hop's centre: half a window, the pitch median and the accent's decision."""
+"""Seconds of sound read after a hop's centre: half a window, a hop for the median, the accent's wait."""
 
 _SILENCE_DB = -100.0
 _FLOOR_RANGE = (-65.0, -45.0)  # dBFS, between which a recording's noise floor is looked for
@@ -72,9 +72,7 @@ class Activity:
 
     def __init__(self) -> None:
         self._loudest = _SILENCE_DB
-        self._minima: deque[tuple[int, float]] = (
-            deque()
-        )  # increasing levels: a sliding minimum in constant time
+        self._minima: deque[tuple[int, float]] = deque()  # increasing: a sliding minimum
         self._hop = 0
         self._unvoiced = _VOICED_SPAN
 
