@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from jaxtyping import Float32, Float64
 from scipy.io import wavfile
-from scipy.signal import argrelmin, resample_poly
+from scipy.signal import find_peaks, resample_poly
 
 from vivavoce.features.prosody import prosody
 from vivavoce.splat.controls import RHYTHM
@@ -104,10 +104,13 @@ def blink_times(motion: Float32[np.ndarray, "T C"]) -> Float64[np.ndarray, " B"]
 
 
 def kinematic_beats(motion: Float32[np.ndarray, "T C"]) -> Float64[np.ndarray, " K"]:
-    """Seconds of the local minima of the face's angular speed, head and torso together."""
+    """Seconds at which the face, turned by head and torso, comes to rest or turns back.
+
+    These are the local minima of its angular speed between faster motion on either side, by 3 degrees a second at least.
+    """
     angles = sum(motion[:, [RHYTHM.index(f"{part}_{axis}") for axis in ("yaw", "pitch", "roll")]] for part in ("head", "torso"))
     speed = np.linalg.norm(np.gradient(angles, 1 / FPS, axis=0), axis=1)
-    return (argrelmin(speed, order=3)[0] + 0.5) / FPS
+    return (find_peaks(-speed, prominence=3)[0] + 0.5) / FPS
 
 
 def alignment(of: Float64[np.ndarray, " A"], to: Float64[np.ndarray, " K"]) -> float:

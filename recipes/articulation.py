@@ -2,8 +2,8 @@
 
     python recipes/articulation.py
 
-Two hours' worth on two CPU cores by default (7 minutes of making speech, 75 minutes of training on one core);
-on a CUDA card the same steps take a few minutes. Data is kept in --work and made again when it is missing.
+One core trains for 75 minutes; a second makes speech beside it until there is enough (about 15 minutes). Speech that
+was made is kept in --work, one shard after the other, and only what is missing is made again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from vivavoce.splat.motion.network import OUTPUTS, STACK, ArticulationNetwork
 from vivavoce.splat.motion.targets import articulation_from_phones, contacts
 
 RATE = 50
+SHARD = 1000  # utterances, 76 minutes of speech
 WEIGHTS = Path(__file__).parents[1] / "src/vivavoce/splat/motion/weights/articulation.safetensors"
 
 
@@ -49,7 +50,7 @@ class Options:
     batch: int = 12
     seconds: float = 6.0
     """Length of a training crop."""
-    rate: float = 1.5e-3
+    rate: float = 3e-3
     """Peak learning rate."""
     seed: int = 0
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,32 +78,52 @@ def goals(phones: list, duration: float) -> np.ndarray:
     return np.concatenate([channels, np.minimum(touch, 1)[:, None]], 1)
 
 
-def make_data(options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All utterances end to end: log-mel, targets, and the first network frame of each."""
-    options.work.mkdir(parents=True, exist_ok=True)
-    path = options.work / f"speech-{options.seed}-{options.utterances}.npz"
-    if not path.exists():
-        began = time.time()
-        seeds = range(options.seed * 10_000_000, options.seed * 10_000_000 + options.utterances)
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
-            made = pool.map(frames_of, seeds, chunksize=50)
-        lengths = np.array([len(goal) for _, goal in made])
-        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        np.savez(path, mel=np.concatenate([m for m, _ in made]), goal=np.concatenate([g for _, g in made]), starts=starts)
-        print(f"{lengths.sum() / RATE / 3600:.1f} h of speech in {time.time() - began:.0f} s", flush=True)
-    with np.load(path) as stored:
-        return stored["mel"], stored["goal"], stored["starts"]
+def make_shard(path: Path, first: int) -> None:
+    """SHARD utterances, the seeds from `first` on, end to end: log-mel, targets, the first network frame of each."""
+    made = [frames_of(seed) for seed in range(first, first + SHARD)]
+    starts = np.cumsum([0, *(len(goal) for _, goal in made[:-1])])
+    partial = path.with_suffix(".partial.npz")
+    np.savez(
+        partial,
+        mel=np.concatenate([m for m, _ in made]),
+        goal=np.concatenate([g for _, g in made]),
+        starts=starts,
+    )
+    partial.rename(path)
+
+
+def shard_paths(options: Options) -> list[Path]:
+    """Where each shard lies or will lie."""
+    return [
+        options.work / f"shard-{options.seed}-{i:03d}.npz" for i in range(-(-options.utterances // SHARD))
+    ]
+
+
+def make_shards(options: Options) -> None:
+    """Every shard that is missing, one after the other; runs beside the training."""
+    for i, path in enumerate(shard_paths(options)):
+        if not path.exists():
+            make_shard(path, options.seed * 10_000_000 + i * SHARD)
 
 
 class Crops:
     """Random crops with fresh microphones: warped mel axis, tilted spectrum, gain, noise floor, masked bands."""
 
-    def __init__(self, options: Options, data: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-        self.mel, self.goal, self.starts = data
+    def __init__(self, options: Options) -> None:
         self.frames, self.batch = int(options.seconds * RATE), options.batch
-        self.starts = self.starts[self.starts < len(self.goal) - self.frames]
         self.rng = np.random.default_rng(options.seed)
         self.ready: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.awaited = shard_paths(options)
+        self.shards: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def gather(self) -> None:
+        """Take in the shards that have been made by now; wait where there is none yet."""
+        while not self.shards and not self.awaited[0].exists():
+            time.sleep(1)
+        while self.awaited and self.awaited[0].exists():
+            with np.load(self.awaited.pop(0)) as stored:
+                mel, goal, starts = stored["mel"], stored["goal"], stored["starts"]
+            self.shards.append((mel, goal, starts[starts < len(goal) - self.frames]))
 
     def next(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs (B, T, 160) and targets (B, T, 9)."""
@@ -111,11 +132,11 @@ class Crops:
         return self.ready.pop()
 
     def _several(self, batches: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        first = self.rng.choice(self.starts, batches * self.batch)
-        first = np.minimum(first + self.rng.integers(0, 60, len(first)), len(self.goal) - self.frames)
-        mel = np.stack([self._disguised(self.mel[STACK * i : STACK * (i + self.frames)]) for i in first])
-        goal = np.stack([self.goal[i : i + self.frames] for i in first]).astype(np.float32)
-        inputs = LevelNormalizer(len(mel)).push(mel).reshape(len(mel), self.frames, STACK * BANDS)
+        self.gather()
+        crops = [self._crop() for _ in range(batches * self.batch)]
+        mel = np.stack([self._disguised(m) for m, _ in crops])
+        goal = np.stack([g for _, g in crops]).astype(np.float32)
+        inputs = LevelNormalizer(len(mel)).push(mel)[0].reshape(len(mel), self.frames, STACK * BANDS)
         for row in inputs:
             if self.rng.random() < 0.3:
                 low = self.rng.integers(0, BANDS - 12)
@@ -123,10 +144,18 @@ class Crops:
         cut = [slice(k * self.batch, (k + 1) * self.batch) for k in range(batches)]
         return [(torch.from_numpy(inputs[c]), torch.from_numpy(goal[c])) for c in cut]
 
+    def _crop(self) -> tuple[np.ndarray, np.ndarray]:
+        mel, goal, starts = self.shards[self.rng.integers(len(self.shards))]
+        first = min(self.rng.choice(starts) + self.rng.integers(60), len(goal) - self.frames)
+        last = first + self.frames
+        return mel[STACK * first : STACK * last], goal[first:last]
+
     def _disguised(self, mel: np.ndarray) -> np.ndarray:
         mel, rng = mel.astype(np.float32), self.rng
         if rng.random() < 0.6:
-            position = np.clip(np.arange(BANDS) * rng.uniform(0.93, 1.07) + rng.uniform(-1, 1), 0, BANDS - 1.001)
+            position = np.clip(
+                np.arange(BANDS) * rng.uniform(0.93, 1.07) + rng.uniform(-1, 1), 0, BANDS - 1.001
+            )
             low = position.astype(int)
             part = (position - low).astype(np.float32)
             mel = mel[:, low] * (1 - part) + mel[:, low + 1] * part
@@ -148,10 +177,13 @@ def opening_gate(logits: torch.Tensor) -> torch.Tensor:
 def loss(logits: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
     """Distance and speed error of the channels, heavier where the lips should be shut and are not, and contact."""
     channels, wanted = opening_gate(logits), goal[..., :-1]
-    weight = torch.tensor([3.0, 1.2, 1.0, 1.0, 1.0, 0.7, 0.7, 0.8], device=goal.device).expand_as(wanted).clone()
+    weight = (
+        torch.tensor([3.0, 1.2, 1.0, 1.0, 1.0, 0.7, 0.7, 0.8], device=goal.device).expand_as(wanted).clone()
+    )
     weight[..., 0] *= 1 + 2.5 * ((wanted[..., 0] < 0.03) & (channels[..., 0] > 0.03))
     error = channels - wanted
-    distance = ((error.abs() + 4 * error**2) * weight).mean()
+    entropy = F.binary_cross_entropy(channels.clamp(1e-5, 1 - 1e-5), wanted, reduction="none")
+    distance = ((error.abs() + entropy) * weight).mean()
     speed = (error[:, 1:] - error[:, :-1]).abs() * weight[:, 1:]
     touch = F.binary_cross_entropy_with_logits(
         logits[..., -1], goal[..., -1], pos_weight=torch.tensor(2.0, device=goal.device)
@@ -163,7 +195,10 @@ def train(options: Options) -> None:
     """Data, training with a cosine schedule over wall-clock time, an average of the weights, figures."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
-    crops = Crops(options, make_data(options))
+    options.work.mkdir(parents=True, exist_ok=True)
+    maker = multiprocessing.get_context("spawn").Process(target=make_shards, args=(options,), daemon=True)
+    maker.start()
+    crops = Crops(options)
     judges = [(name, judged(name, options.work)) for name in TEST_SETS]
     network = ArticulationNetwork().to(options.device)
     average = ArticulationNetwork().to(options.device)
@@ -172,7 +207,9 @@ def train(options: Options) -> None:
     began, step, checked, losses = time.time(), 0, time.time(), []
     while (share := (time.time() - began) / (60 * options.minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = options.rate * min(1, (step + 1) / 200) * (0.01 + 0.5 * (1 + math.cos(math.pi * share)))
+            group["lr"] = (
+                options.rate * min(1, (step + 1) / 200) * (0.01 + 0.5 * (1 + math.cos(math.pi * share)))
+            )
         inputs, goal = (tensor.to(options.device) for tensor in crops.next())
         with torch.autocast(options.device, torch.bfloat16):
             logits = network(inputs)
@@ -188,7 +225,12 @@ def train(options: Options) -> None:
                 mean.lerp_(new, 1 - keep)
         losses.append(value.item())
         if time.time() - checked > 60 * options.check:
-            report(f"step {step}, {share:.0%}, loss {np.mean(losses[-200:]):.4f}", average, judges, options.device)
+            report(
+                f"step {step}, {share:.0%}, {len(crops.shards)} shards, loss {np.mean(losses[-200:]):.4f}",
+                average,
+                judges,
+                options.device,
+            )
             save(average, options.out.with_suffix(".partial.safetensors"), step)
             checked = time.time()
     report(f"step {step}, done, loss {np.mean(losses[-200:]):.4f}", average, judges, options.device)
@@ -202,7 +244,7 @@ def judged(name: str, work: Path) -> tuple[list, np.ndarray, list[int]]:
     inputs = []
     for utterance in utterances:
         mel = log_mel(utterance.samples)
-        frames = LevelNormalizer().push(mel[None, : len(mel) // STACK * STACK])
+        frames, _ = LevelNormalizer().push(mel[None, : len(mel) // STACK * STACK])
         inputs.append(frames.reshape(-1, STACK * BANDS))
     return utterances, inputs, [len(i) for i in inputs]
 
@@ -213,7 +255,9 @@ def report(title: str, network: ArticulationNetwork, judges: list, device: str) 
     network.eval()
     print(title)
     for name, (utterances, inputs, _) in judges:
-        tracks = [opening_gate(network(torch.from_numpy(i[None]).to(device)))[0].cpu().numpy() for i in inputs]
+        tracks = [
+            opening_gate(network(torch.from_numpy(i[None]).to(device)))[0].cpu().numpy() for i in inputs
+        ]
         s = score(tracks, utterances, RATE)
         channels = " ".join(f"{c} {s['r_' + c]:.3f}" for c in ARTICULATION)
         print(

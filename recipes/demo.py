@@ -61,8 +61,12 @@ def contact_sheet(video: Path, avatar: Path, phones: list) -> np.ndarray:
     reach = CLOSE / 2 * rig.mouth_width * scale
     tiles = []
     for (label, (at, _)), frame in zip(longest.items(), frames, strict=True):
-        whole = Image.fromarray(frame).resize((256, round(256 * frame.shape[0] / frame.shape[1])), Image.Resampling.LANCZOS)
-        mouth = Image.fromarray(frame).crop((int(x - reach), int(y - reach * 0.6), int(x + reach), int(y + reach * 0.7)))
+        whole = Image.fromarray(frame).resize(
+            (256, round(256 * frame.shape[0] / frame.shape[1])), Image.Resampling.LANCZOS
+        )
+        mouth = Image.fromarray(frame).crop(
+            (int(x - reach), int(y - reach * 0.6), int(x + reach), int(y + reach * 0.7))
+        )
         mouth = mouth.resize((256, 166), Image.Resampling.BICUBIC)
         ImageDraw.Draw(whole).text((6, 4), f"/{label}/  {at:.2f} s", fill=(255, 255, 0))
         tiles.append(np.concatenate([np.asarray(whole), np.asarray(mouth)]))
@@ -77,7 +81,9 @@ def read_frames(video: Path, times: list[float]) -> tuple[float, list[np.ndarray
     with av.open(str(video)) as container:
         fps = float(container.streams.video[0].average_rate)
         wanted = {int(at * fps) for at in times}
-        found = {i: f.to_ndarray(format="rgb24") for i, f in enumerate(container.decode(video=0)) if i in wanted}
+        found = {
+            i: f.to_ndarray(format="rgb24") for i, f in enumerate(container.decode(video=0)) if i in wanted
+        }
     last = max(found)
     return fps, [found[min(int(at * fps), last)] for at in times]
 

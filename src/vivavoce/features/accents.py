@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-SMOOTHING = 3
+SMOOTHING = 2
 """Hops on either side of the window that smooths prominence."""
-CONFIRMATION = 4
+CONFIRMATION = 3
 """Hops of lower prominence that must follow a peak."""
 DELAY = SMOOTHING + CONFIRMATION
 
 _MEMORY = 800  # voiced hops (8 s of them) in the running statistics of a voice
-_PRIOR = 60  # voiced hops that the prior spreads are worth
+_PRIOR = 100  # voiced hops that the prior spreads are worth
 _SPREAD_DB, _SPREAD_SEMITONES = 5.0, 2.5  # of ordinary speech
 _RISE_SPAN = 12  # hops over which a syllable's onset rises
 _BEFORE = 12  # hops before a peak without a higher one
 _SPACING = 22  # hops between accents: stressed syllables follow each other at 2 to 4 a second
 _PEAKS = 12  # peaks in the running mean that strengths are measured by
-_WEIGHTS = {"base": 0.6, "loudness": 0.5, "pitch": 0.6, "rise": 0.5}
+_WEIGHTS = {"base": 0.4, "loudness": 0.75, "pitch": 0.9, "rise": 0.15}
 
 
 class RunningNorm:

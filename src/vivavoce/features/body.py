@@ -75,7 +75,7 @@ def find_body(image: UInt8[np.ndarray, "H W 3"], face: Face, others: Sequence[Fa
 def _depths(points: np.ndarray, world: Sequence[Any], face: Face) -> np.ndarray:
     """Depths in pixels of the 33 points, from the same plane as the face's.
 
-    The network's metres are good within the arms and within the hips, but it sees most people lean towards the
+    The network's metres are good within the arms and within the hips, but it sees most people lean to the
     camera: so shoulders and hips are put below the ears, which is where they are in someone upright.
     """
     metres = np.array([(p.x, p.y, p.z) for p in world])

@@ -83,6 +83,10 @@ class Face:
         axis = self._across()
         return math.degrees(math.atan2(axis[1], axis[0]))
 
+    def scaled(self, scale: float) -> Face:
+        """The same face on a picture `scale` times as large."""
+        return Face(self.landmarks * np.float32(scale), self.spread)
+
     def _across(self) -> np.ndarray:
         """The head's own axis from its right to its left, from pairs of points that mirror each other."""
         return (self.landmarks[_LEFT] - self.landmarks[_RIGHT]).mean(axis=0)
@@ -249,7 +253,8 @@ def square_crop(
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Float64[np.ndarray, "2 3"]]:
     """A square of `side` pixels around `center`, turned by `tilt` degrees, resampled to `size`.
 
-    Aliasing is kept out, and beyond the picture's edge its border is repeated. Also returns the affine map from the crop to the image.
+    Aliasing is kept out, and beyond the picture's edge its border is repeated. Also returns the affine map
+    from the crop to the image.
     """
     import cv2
 

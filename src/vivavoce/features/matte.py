@@ -7,58 +7,45 @@ box-filter form of He, Sun & Tang, "Fast matting using large kernel matting Lapl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from vivavoce.features.body import Body, Side
 from vivavoce.features.face import Face
 from vivavoce.features.plate import push_pull
-from vivavoce.features.segment import person_prior
-from vivavoce.features.solutions import to_uint8
 
 _SOLVE_AREA = 300_000  # pixels; about 0.3 s on one core
 _DATA_WEIGHT = 0.03  # against a Laplacian that is 1 on its diagonal
 _EPSILON = 1e-4  # of the colour covariance, in [0, 1]^2: the noise of a photo
 
 
-def person_matte(
-    image: Float32[np.ndarray, "H W 3"],
-    face: Face,
-    body: Body | None,
-    hands: Mapping[Side, Float32[np.ndarray, "21 3"]],
-    others: Sequence[Face] = (),
-) -> Float32[np.ndarray, "H W"]:
-    """The matte in [0, 1] of the person with this face, body and hands; the `others` are left out."""
-    return refine(image, person_prior(to_uint8(image), face, body, hands, others), face)
-
-
 class _Trimap(NamedTuple):
+    prior: Float32[np.ndarray, "h w"]
     sure: Bool[np.ndarray, "h w"]  # where the prior is believed
     value: Float32[np.ndarray, "h w"]  # 0 or 1 there
     depth: Float32[np.ndarray, "h w"]  # within the band, from -1.4 (outside) over the prior's edge to 1
 
 
 def refine(
-    image: Float32[np.ndarray, "H W 3"], prior: Float32[np.ndarray, "H W"], face: Face
+    image: Float32[np.ndarray, "H W 3"], prior: Float32[np.ndarray, "h w"], face: Face
 ) -> Float32[np.ndarray, "H W"]:
-    """The matte at the picture's resolution: solved on a smaller grid, carried over by local lines."""
+    """The matte in [0, 1] at the picture's resolution, from a rough one (of any size) of this face's person.
+
+    Solved on a grid of bounded size, and carried over to all pixels by its local lines in colour space.
+    """
     import cv2
 
-    shrink = max(1.0, (prior.size / _SOLVE_AREA) ** 0.5)
-    size = (max(1, round(prior.shape[1] / shrink)), max(1, round(prior.shape[0] / shrink)))
+    height, width = image.shape[:2]
+    shrink = max(1.0, (height * width / _SOLVE_AREA) ** 0.5)
+    size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    guess = cv2.resize(prior, size, interpolation=cv2.INTER_AREA)
-    trimap = _trimap(guess, face, 1 / shrink)
-    solved = _solve(small, trimap, *_color_guess(small, trimap, guess))
+    trimap = _trimap(cv2.resize(prior, size, interpolation=cv2.INTER_AREA), face, 1 / shrink)
+    solved = _solve(small, trimap, *_color_guess(small, trimap))
     if shrink == 1:
         return _sharpened(solved)
-    slope, offset = _local_lines(small, solved, radius=2)
-    slope = cv2.resize(slope, prior.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    offset = cv2.resize(offset, prior.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return _sharpened((slope * image).sum(axis=-1) + offset)
+    lines = cv2.resize(np.dstack(_local_lines(small, solved, radius=2)), (width, height))
+    return _sharpened(np.einsum("hwc,hwc->hw", lines[..., :3], image) + lines[..., 3])
 
 
 def _sharpened(matte: np.ndarray) -> Float32[np.ndarray, "H W"]:
@@ -81,11 +68,11 @@ def _trimap(prior: Float32[np.ndarray, "h w"], face: Face, scale: float) -> _Tri
     fore = (inside > band) & (prior > 0.6)
     back = (outside > 1.4 * band) & (prior < 0.4)
     depth = ((inside - outside) / band).astype(np.float32)
-    return _Trimap(fore | back, fore.astype(np.float32), depth)
+    return _Trimap(prior, fore | back, fore.astype(np.float32), depth)
 
 
 def _color_guess(
-    image: Float32[np.ndarray, "h w 3"], trimap: _Trimap, prior: Float32[np.ndarray, "h w"]
+    image: Float32[np.ndarray, "h w 3"], trimap: _Trimap
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """What to expect in the band, and how firmly: colour decides at the edge, the prior away from it.
 
@@ -102,7 +89,7 @@ def _color_guess(
     reach = np.where(trimap.depth > 0, 0.35, 0.8)
     by_color = length / (length + 0.05) * np.exp(-off / 0.01) * np.exp(-((trimap.depth / reach) ** 2))
     by_prior = 0.05 + trimap.depth**2
-    guess = (by_color * along + by_prior * prior) / (by_color + by_prior)
+    guess = (by_color * along + by_prior * trimap.prior) / (by_color + by_prior)
     return guess.astype(np.float32), (_DATA_WEIGHT * (by_color + by_prior)).astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32
 
-_REACH = 0.012
+_REACH = 0.008
 """How far beyond the matte's edge its colours are still mistrusted, as a share of the longer side."""
 
 

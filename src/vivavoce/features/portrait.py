@@ -10,8 +10,11 @@ from jaxtyping import Float32
 from vivavoce.errors import InputError
 from vivavoce.features.body import Side, find_body, find_hands
 from vivavoce.features.face import Face, find_faces, mesh_again
-from vivavoce.features.matte import person_matte
+from vivavoce.features.matte import refine
+from vivavoce.features.segment import person_prior
 from vivavoce.features.solutions import to_uint8
+
+_WORKING_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,7 @@ class Portrait:
     """A photo and the person in it who speaks.
 
     All landmarks are x right, y down, z away from the camera, in pixels of `image` (continuous: the first
-    pixel's centre is at 0.5, 0.5), and may lie outside it. All z count from the same plane, near the middle of
-    the head.
+    pixel's centre is at 0.5, 0.5), and may lie outside it. All z count from one plane, near the face.
     """
 
     image: Float32[np.ndarray, "H W 3"]
@@ -50,24 +52,33 @@ def analyze(
     `face` chooses among several, counted from the left, from 1; by default the largest speaks.
     Raises InputError when there is no face fit to speak, or none of that number.
     """
+    import cv2
+
     pixels = to_uint8(photo_image)
+    height, width = pixels.shape[:2]
     faces = find_faces(pixels)
     index, notes = _choose(faces, face)
-    others = faces[:index] + faces[index + 1 :]
     chosen = mesh_again(pixels, faces[index])
-    body = find_body(pixels, chosen, others)
-    hands = find_hands(pixels, chosen, body)
+    # Body, hands and the rough matte gain nothing from more pixels than this.
+    scale = min(1.0, _WORKING_SIZE / max(height, width))
+    small = pixels
+    if scale < 1:
+        small = cv2.resize(
+            pixels, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA
+        )
+    person, *others = (f.scaled(scale) for f in (chosen, *faces[:index], *faces[index + 1 :]))
+    body = find_body(small, person, others)
+    hands = find_hands(small, person, body)
     if alpha is None or alpha.min() > 0.99:
-        matte = person_matte(photo_image, chosen, body, hands, others)
+        matte = refine(photo_image, person_prior(small, person, body, hands, others), chosen)
     else:
         matte = alpha.clip(0, 1)
-    height, width = matte.shape
     return Portrait(
         image=photo_image,
         crop=(0, 0, width, height),
         face=chosen.landmarks,
-        body=None if body is None else body.landmarks,
-        hands=hands,
+        body=None if body is None else body.landmarks / np.array([scale, scale, scale, 1], np.float32),
+        hands={side: points / np.float32(scale) for side, points in hands.items()},
         matte=matte,
         faces_found=len(faces),
         notes=notes,

@@ -1,8 +1,8 @@
 """Roughly where one person is in a photo: what the networks see, and then what the colours say.
 
-The networks see people well and furniture badly: a table before someone, a chair behind, a microphone count as
-half human. So the vote of the networks is corrected by colour and place: each pixel is compared with those that
-surely are the person, along the bones that were found, and with those that surely are not.
+The networks see people well and furniture badly: a table before someone, a chair behind, a microphone count
+as half human. So their vote is corrected by colour and place: each pixel is compared with those that surely
+are the person, along the bones that were found, and with those that surely are not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ _SEEDS = 2500  # of either kind; more change nothing that can be seen
 _COLOR_UNIT = 8.0  # CIELAB units that weigh as much as ...
 _PLACE_UNIT = 0.7  # ... this many face heights
 _COLOR_WEIGHT = 5.0  # logits for a unit of distance
-_BONES = ((11, 13), (13, 15), (12, 14), (14, 16))  # BlazePose: the arms
-_SHOULDERS, _HIPS = [11, 12], [23, 24]
+_SHOULDERS, _HIPS = [11, 12], [23, 24]  # among BlazePose's points
+_ARM_BONES = ((11, 13), (13, 15), (12, 14), (14, 16))
+_PALM = [0, 1, 5, 9, 13, 17]  # among a hand's points
+_FINGER_BONES = [joint for joint in range(1, 20) if joint % 4]  # each to the next
 
 
 def person_prior(
@@ -43,7 +45,7 @@ def person_prior(
 
 
 def _votes(image: UInt8[np.ndarray, "H W 3"], face: Face, body: Body | None) -> Float32[np.ndarray, "H W"]:
-    """The mean of the networks' answers: on the whole picture, the person and the head, and the body's own."""
+    """The mean of the networks' answers: on whole picture, person and head, and the body's own."""
     height, width = image.shape[:2]
     x, y = face.center
     whole = (width / 2, height / 2), float(max(width, height))
@@ -107,7 +109,7 @@ def _connected(prior: Float32[np.ndarray, "H W"], face: Face) -> Float32[np.ndar
     kept[1:] = stats[1:, cv2.CC_STAT_AREA] > 0.3 * face.height**2
     kept[main] = main > 0
     wide = round(0.06 * face.height) | 1
-    return prior * cv2.dilate(kept[labels], np.ones((wide, wide), np.uint8))
+    return prior * cv2.dilate(kept[np.asarray(labels)], np.ones((wide, wide), np.uint8))
 
 
 def _core(
@@ -120,17 +122,21 @@ def _core(
     import cv2
 
     core = np.zeros(shape, np.uint8)
-    for points in (face.landmarks, *hands.values()):
-        cv2.fillConvexPoly(core, cv2.convexHull(points[:, :2].astype(np.int32)), (1,))
+    bones: list[np.ndarray] = []
+    areas = [cv2.convexHull(face.landmarks[:, :2].astype(np.int32))]
+    for hand in hands.values():
+        areas.append(hand[_PALM, :2])
+        bones += [hand[[joint, joint + 1], :2] for joint in _FINGER_BONES]
     if body is not None:
         points = body.landmarks[:, :2]
         shoulders, hips = points[_SHOULDERS], points[_HIPS]
         # Not down to the hips: they are a guess when a table hides them.
-        waist = shoulders + 0.65 * (hips - shoulders)
-        cv2.fillConvexPoly(core, np.vstack([shoulders, waist[::-1]]).astype(np.int32), (1,))
-        for a, b in _BONES:
-            ends = [(int(x), int(y)) for x, y in points[[a, b]]]
-            cv2.line(core, ends[0], ends[1], (1,), max(1, round(0.16 * face.height)))
+        areas.append(np.vstack([shoulders, (0.35 * shoulders + 0.65 * hips)[::-1]]))
+        bones += [points[list(ends)] for ends in _ARM_BONES]
+    for area in areas:
+        cv2.fillConvexPoly(core, area.astype(np.int32), (1,))
+    width = max(1, round(0.07 * face.height))  # of a finger, that of an arm is more
+    cv2.polylines(core, [bone.astype(np.int32) for bone in bones], False, (1,), width)
     return core > 0
 
 
@@ -142,7 +148,7 @@ def _corrected(
 ) -> Float32[np.ndarray, "H W"]:
     """The prior in logits, plus how much nearer a pixel is to the person's colours than to the others'."""
     import cv2
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     scale = min(1.0, _COLOR_GRID / max(prior.shape))
     size = (max(1, round(prior.shape[1] * scale)), max(1, round(prior.shape[0] * scale)))
@@ -155,18 +161,32 @@ def _corrected(
     features = np.concatenate([lab * np.array([0.4 * 0.5, 1, 1]) / _COLOR_UNIT, place], axis=-1)
     head = np.hypot(x - face.center[0] * scale, y - face.center[1] * scale) < 1.2 * face.height * scale
     inside = (sure & (likely > 0.8)) | (head & (likely > 0.95))
-    outside = likely < 0.05
+    away = cv2.distanceTransform((likely < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / (face.height * scale)
+    outside = (likely < 0.05) | ((likely < 0.35) & (away > 0.2))
     asked = (likely > 0.02) & ~sure
     if not (inside.any() and outside.any() and asked.any()):
         return prior
     rng = np.random.default_rng(0)
-    away, near = (
-        cKDTree(rng.permutation(features[seeds])[:_SEEDS]).query(features[asked], k=3)[0].mean(axis=1)
+    from_others, from_person = (
+        KDTree(rng.permutation(features[seeds])[:_SEEDS]).query(features[asked], k=3)[0].mean(axis=1)
         for seeds in (outside, inside)
     )
     nearer = np.zeros(likely.shape, np.float32)
-    nearer[asked] = away - near
+    nearer[asked] = from_others - from_person
     nearer = cv2.resize(nearer, prior.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    bounded = prior.clip(0.01, 0.99)
+    bounded = prior.clip(0.05, 0.95)
     logits = np.log(bounded / (1 - bounded)) + _COLOR_WEIGHT * nearer.clip(-1.5, 1.5)
-    return np.where(core, np.maximum(prior, 0.99), 1 / (1 + np.exp(-logits))).astype(np.float32)
+    corrected = np.where(core, np.maximum(prior, 0.99), 1 / (1 + np.exp(-logits))).astype(np.float32)
+    return _without_holes(corrected, prior)
+
+
+def _without_holes(
+    corrected: Float32[np.ndarray, "H W"], prior: Float32[np.ndarray, "H W"]
+) -> Float32[np.ndarray, "H W"]:
+    """A badge or a tie of an odd colour is no hole: only what reaches the background may be taken away."""
+    import cv2
+
+    count, labels = cv2.connectedComponents((corrected <= 0.5).astype(np.uint8))
+    open_ones = np.zeros(count, bool)
+    open_ones[np.unique(labels[prior < 0.4])] = True
+    return np.where(open_ones[np.asarray(labels)], corrected, np.maximum(corrected, prior))

@@ -86,8 +86,7 @@ class LevelNormalizer:
 
     Two states: the speech level, a peak follower over the frames' total power; and the mean spectrum of loud frames
     relative to that level, an average with a prior of `PRIOR_FRAMES` frames that forgets after `MEMORY_FRAMES`.
-    What comes out is in units of about one standard deviation, limited to [-3, 3]. `shape` holds one row for each of
-    B recordings that are normalised side by side.
+    B recordings are normalised side by side.
     """
 
     ATTACK = 0.3  # of the way up to a louder frame, each frame
@@ -102,21 +101,28 @@ class LevelNormalizer:
         self._shape = np.tile(_prior_shape(), (recordings, 1))
         self._weight = np.full((recordings, 1), self.PRIOR_FRAMES, np.float32)
 
-    def push(self, mel: Float32[np.ndarray, "B t 80"]) -> Float32[np.ndarray, "B t 80"]:
-        """The frames of `mel` (log power) normalised; the state moves on."""
+    def push(
+        self, mel: Float32[np.ndarray, "B t 80"]
+    ) -> tuple[Float32[np.ndarray, "B t 80"], Float32[np.ndarray, "B t"]]:
+        """The next frames of log power, normalised: about unit variance, limited to [-3, 3].
+
+        And their loudness in nats of power, relative to the speech level at that moment.
+        """
         total = np.log(np.exp(mel).sum(-1, keepdims=True))
-        out = np.empty_like(mel)
+        out, loudness = np.empty_like(mel), np.empty(mel.shape[:2], np.float32)
         for i in range(mel.shape[1]):
             rise = total[:, i] - self._level
             self._level += np.where(rise > 0, self.ATTACK * rise, -self.RELEASE)
             np.maximum(self._level, self.QUIETEST, out=self._level)
             relative = mel[:, i] - self._level
-            loud = (total[:, i] > self._level - self.LOUD).astype(np.float32)
+            above = total[:, i] - self._level
+            loudness[:, i] = above[:, 0]
+            loud = (above > -self.LOUD).astype(np.float32)
             self._weight = np.minimum(self._weight + loud, self.MEMORY_FRAMES)
             np.maximum(relative, -3 * self.SCALE + self._shape, out=relative)
             self._shape += (relative - self._shape) * (loud / self._weight)
             out[:, i] = relative - self._shape
-        return np.clip(out / self.SCALE, -3, 3)
+        return np.clip(out / self.SCALE, -3, 3), loudness
 
 
 @functools.cache

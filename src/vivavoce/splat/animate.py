@@ -27,6 +27,6 @@ def mouth_light(controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "T 
 
     What light there is has passed lips and cheeks, so that blue goes first.
     """
-    opened = np.clip(controls[:, INDEX["open"]] / 0.3, 0, 1)
-    light = (0.42 + 0.58 * opened) * (1 - 0.45 * np.clip(controls[:, INDEX["round"]], 0, 1))
+    opened = np.clip(controls[:, INDEX["open"]] / 0.25, 0, 1)
+    light = (0.5 + 0.5 * opened) * (1 - 0.45 * np.clip(controls[:, INDEX["round"]], 0, 1))
     return (light[:, None] ** np.array([0.85, 1.1, 1.25])).astype(np.float32)

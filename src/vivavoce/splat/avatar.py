@@ -1,4 +1,5 @@
-"""An avatar on disk: `canonical.ply`, `rig.safetensors`, `background.png`, and `avatar.json` that vouches for them."""
+"""An avatar on disk: `canonical.ply`, `rig.safetensors`, `background.png`, and `avatar.json` that vouches for
+them."""
 
 from __future__ import annotations
 
@@ -98,7 +99,9 @@ def load_avatar(folder: Path) -> Avatar:
         if not (folder / name).is_file():
             raise InputError(f"The avatar {folder} lacks {name}: make it again with `vivavoce create`.")
         if _sha256(folder / name) != description["sha256"].get(name):
-            raise InputError(f"{folder / name} was altered since it was made: make it again with `vivavoce create`.")
+            raise InputError(
+                f"{folder / name} was altered since it was made: make it again with `vivavoce create`."
+            )
     return _assemble(folder, description)
 
 
@@ -106,12 +109,16 @@ def read_description(folder: Path) -> dict:
     """The contents of `avatar.json`. Raises InputError if there is none, or none that this version reads."""
     path = folder / "avatar.json"
     if not path.is_file():
-        raise InputError(f"{folder} is not an avatar (no avatar.json): make one with `vivavoce create PHOTO -o {folder}`.")
+        raise InputError(
+            f"{folder} is not an avatar (no avatar.json): make one with `vivavoce create PHOTO -o {folder}`."
+        )
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         version = description["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}): make the avatar again with `vivavoce create`.") from error
+        raise InputError(
+            f"{path} is damaged ({error}): make the avatar again with `vivavoce create`."
+        ) from error
     if version != FORMAT:
         raise InputError(f"{folder} has avatar format {version}, this version reads {FORMAT}: make it again.")
     return description
@@ -169,5 +176,3 @@ def quats_and_scales(
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-

@@ -11,11 +11,13 @@ from vivavoce.errors import InputError
 from vivavoce.splat.avatar import Avatar
 
 
-def resolve_background(choice: str, avatar: Avatar, width: int, height: int) -> Float32[np.ndarray, "H W 3"] | None:
+def resolve_background(
+    choice: str, avatar: Avatar, width: int, height: int
+) -> Float32[np.ndarray, "H W 3"] | None:
     """The background at the frame's size, None for a transparent one.
 
-    `choice` is "photo", "transparent", a colour by name or as #rrggbb, or the path of a picture, which is scaled to
-    fill the frame. Raises InputError if it is none of these.
+    `choice` is "photo", "transparent", a colour by name or as #rrggbb, or the path of a picture, which is
+    scaled to fill the frame. Raises InputError if it is none of these.
     """
     import cv2
 
@@ -30,7 +32,7 @@ def resolve_background(choice: str, avatar: Avatar, width: int, height: int) -> 
     return np.broadcast_to(_color(choice), (height, width, 3)).astype(np.float32)
 
 
-def _color(name: str) -> Float32[np.ndarray, "3"]:
+def _color(name: str) -> Float32[np.ndarray, " 3"]:
     from PIL import ImageColor
 
     try:

@@ -1,7 +1,7 @@
 """The control channels between speech and a rig: what every motion model of this family speaks, by name.
 
-A control track is a float32 array (T, C), C = len(CHANNELS), sampled at the centre of each frame: row k is the
-state at (k + 0.5) / fps seconds.
+A control track is a float32 array (T, C), C = len(CHANNELS), sampled at the centre of each frame: row k is
+the state at (k + 0.5) / fps seconds.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ PAD = 24
 """Pixels of picture continued beyond each edge of the canvas, so that a moving body shows no border."""
 
 EPS2D = 0.05
-"""Low-pass of the rasteriser, px^2: Gaussians of a pixel's size need less than the 0.3 of free-view scenes."""
+"""Low-pass of the rasteriser, px^2: Gaussians of a pixel's size need less than the 0.3 of free-view
+scenes."""
 
 
 def create_avatar(photo: Path, out: Path, *, face: int | None = None) -> Path:
@@ -152,7 +153,9 @@ def _write(avatar: Avatar, out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
-        raise OutputError(f"Cannot write the avatar to {out} ({error.strerror}): choose another place with -o.") from error
+        raise OutputError(
+            f"Cannot write the avatar to {out} ({error.strerror}): choose another place with -o."
+        ) from error
     try:
         save_avatar(avatar, fresh)
         fresh.chmod(0o755)
@@ -161,8 +164,8 @@ def _write(avatar: Avatar, out: Path) -> None:
         fresh.replace(out)
     except OSError as error:
         reason = error.strerror or error
-        raise OutputError(f"Cannot write the avatar to {out} ({reason}): free some space or choose another place.") from error
+        raise OutputError(
+            f"Cannot write the avatar to {out} ({reason}): free some space or choose another place."
+        ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-

@@ -6,7 +6,6 @@ import math
 import tempfile
 from pathlib import Path
 
-
 from vivavoce.errors import InputError
 from vivavoce.splat.avatar import Avatar, load_avatar
 
@@ -28,12 +27,13 @@ def generate(
     text: str | None = None,
     face: int | None = None,
 ) -> Path:
-    """Make the person of `source` (a photo or an avatar folder) speak the recording `speech`, as the video `out`.
+    """Make the person of `source` (a photo or an avatar folder) speak the recording `speech`, as the video
+    `out`.
 
-    `size` is the short side in pixels (default: the avatar's), `background` "photo", "transparent", a colour or a
-    picture's path, `expressiveness` 0..2 how lively head, brows and hands are; `text` the words, where they are
-    known, for sharper timing. The same seed gives the same motion. Returns `out`.
-    Raises InputError and OutputError with what is wrong.
+    `size` is the short side in pixels (default: the avatar's), `background` "photo", "transparent", a colour
+    or a picture's path, `expressiveness` 0..2 how lively head, brows and hands are; `text` the words, where
+    they are known, for sharper timing. The same seed gives the same motion. Returns `out`. Raises InputError
+    and OutputError with what is wrong.
     """
     from vivavoce.media.audio import open_speech
     from vivavoce.media.provenance import Provenance
@@ -47,7 +47,9 @@ def generate(
     sound = open_speech(speech)
     if sound.duration > MAX_SECONDS:
         hours = sound.duration / 3600
-        raise InputError(f"{speech} lasts {hours:.1f} hours: cut it into parts of at most {MAX_SECONDS / 3600:.0f}.")
+        raise InputError(
+            f"{speech} lasts {hours:.1f} hours: cut it into parts of at most {MAX_SECONDS / 3600:.0f}."
+        )
     avatar = _avatar_of(source, face)
     width, height = frame_size(avatar, size)
     plate = resolve_background(background, avatar, width, height)
@@ -62,7 +64,9 @@ def generate(
         with VideoWriter(
             out, width, height, fps, sound=speech, provenance=provenance, alpha=plate is None
         ) as writer:
-            motions = _motions(avatar, sound, frames, fps=fps, seed=seed, expressiveness=expressiveness, text=text)
+            motions = _motions(
+                avatar, sound, frames, fps=fps, seed=seed, expressiveness=expressiveness, text=text
+            )
             drawn = (frame for motion in motions for frame in renderer(motion))
             for frame in track(drawn, total=frames, description=f"{out.name}"):
                 writer.write(frame)
@@ -71,7 +75,9 @@ def generate(
     return out
 
 
-def _motions(avatar: Avatar, sound, frames: int, *, fps: float, seed: int, expressiveness: float, text: str | None):
+def _motions(
+    avatar: Avatar, sound, frames: int, *, fps: float, seed: int, expressiveness: float, text: str | None
+):
     """Motion in short runs of frames, exactly `frames` in all; memory does not grow with the speech."""
     from vivavoce.splat.driver import Driver
 
@@ -85,7 +91,8 @@ def _motions(avatar: Avatar, sound, frames: int, *, fps: float, seed: int, expre
 
 
 def frame_size(avatar: Avatar, size: int | None) -> tuple[int, int]:
-    """Width and height of the frames, both even, with the photo's aspect; `size` is the short side in pixels."""
+    """Width and height of the frames, both even, with the photo's aspect; `size` is the short side in
+    pixels."""
     w, h = avatar.lift.camera.width, avatar.lift.camera.height
     k = 1.0 if size is None else size / min(w, h)
     return tuple(max(2, 2 * round(k * side / 2)) for side in (w, h))  # type: ignore[return-value]
@@ -99,5 +106,3 @@ def _avatar_of(source: Path, face: int | None) -> Avatar:
 
     with tempfile.TemporaryDirectory(prefix="vivavoce-") as folder:
         return load_avatar(create_avatar(source, Path(folder) / "avatar", face=face))
-
-

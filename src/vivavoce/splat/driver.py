@@ -14,26 +14,38 @@ from vivavoce.types import Motion
 
 
 class Driver:
-    """One avatar, one speech: `push` samples at 16 kHz and get the frames they settle, `finish` for the last ones.
+    """One avatar, one speech: `push` samples at 16 kHz and get the frames they settle, `finish` for the last
+    ones.
 
-    The articulation (learned) and the rhythm (rules) run side by side; frame k shows the time (k + 0.5) / fps.
+    The articulation (learned) and the rhythm (rules) run side by side; frame k shows the time (k + 0.5) /
+    fps.
     """
 
     def __init__(
-        self, avatar: Avatar, *, fps: float, seed: int = 0, expressiveness: float = 1.0, articulation: object | None = None
+        self,
+        avatar: Avatar,
+        *,
+        fps: float,
+        seed: int = 0,
+        expressiveness: float = 1.0,
+        articulation: object | None = None,
     ) -> None:
         self._avatar = avatar
         self._fps = fps
         self._articulation = articulation or ArticulationStream(fps=fps)
         self._rhythm = RhythmModel(fps, seed, expressiveness=expressiveness)
-        self._waiting: list[np.ndarray] = [np.empty((0, len(ARTICULATION)), np.float32), np.empty((0, 15), np.float32)]
+        self._waiting: list[np.ndarray] = [
+            np.empty((0, len(ARTICULATION)), np.float32),
+            np.empty((0, 15), np.float32),
+        ]
 
     def push(self, samples: Float32[np.ndarray, " n"]) -> Motion:
         """Motion of the frames that these samples settle, possibly none."""
         return self._join(self._articulation.push(samples), self._rhythm.push(samples))
 
     def finish(self, frames: int) -> Motion:
-        """The remaining frames, `frames` being the clip's total: the last row is held if the speech ends within it."""
+        """The remaining frames, `frames` being the clip's total: the last row is held if the speech ends
+        within it."""
         return self._join(self._articulation.finish(), self._rhythm.finish())
 
     def _join(self, *parts: np.ndarray) -> Motion:

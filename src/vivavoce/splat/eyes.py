@@ -1,4 +1,5 @@
-"""Eyeballs behind the lids: the photo's own iris and white, continued under the lids so that they may turn."""
+"""Eyeballs behind the lids: the photo's own iris and white, continued under the lids so that they may
+turn."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ EYE_DEPTH_MM = 11.0
 """From the front of the lids to the point an eyeball turns about (radius 12 mm)."""
 
 
-def eyeball_centres(face: Float[np.ndarray, "478 3"], frame: FaceFrame) -> dict[str, Float[np.ndarray, "3"]]:
+def eyeball_centres(face: Float[np.ndarray, "478 3"], frame: FaceFrame) -> dict[str, Float[np.ndarray, " 3"]]:
     """The points the left and right eye turn about, canvas pixels."""
     inward = EYE_DEPTH_MM * frame.millimetre * frame.axes[2]
     centres = {}

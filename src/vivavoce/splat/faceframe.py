@@ -15,14 +15,15 @@ INTERPUPILLARY_MM = 63.0
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """Axes as rows: to the picture's right along the eyes, down the face, and inwards (away from the camera)."""
+    """Axes as rows: to the picture's right along the eyes, down the face, and inwards (away from the
+    camera)."""
 
     axes: Float[np.ndarray, "3 3"]
     height: float
     """Forehead to chin, pixels."""
     millimetre: float
     """Pixels a millimetre on this face."""
-    mouth: Float[np.ndarray, "3"]
+    mouth: Float[np.ndarray, " 3"]
     """Where the lips meet in the middle, canvas pixels."""
     mouth_width: float
     gap: float

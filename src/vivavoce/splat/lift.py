@@ -37,10 +37,17 @@ class Lift:
         z = self.distance + canvas[:, 2] * self.metre
         k = z / self.camera.focal
         return np.stack(
-            [(canvas[:, 0] - self.pad - self.camera.cx) * k, (canvas[:, 1] - self.pad - self.camera.cy) * k, z], 1
+            [
+                (canvas[:, 0] - self.pad - self.camera.cx) * k,
+                (canvas[:, 1] - self.pad - self.camera.cy) * k,
+                z,
+            ],
+            1,
         )
 
-    def gradients(self, slopes: Float[np.ndarray, "N K 3"], points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N K 3"]:
+    def gradients(
+        self, slopes: Float[np.ndarray, "N K 3"], points: Float[np.ndarray, "N 3"]
+    ) -> Float[np.ndarray, "N K 3"]:
         """Gradients with respect to canvas x and y (1/pixel) as gradients in space (1/metre).
 
         With x = f X / Z + c: dx/dX = f / Z and dx/dZ = -f X / Z^2, and the same for y.
@@ -49,7 +56,9 @@ class Lift:
         gx, gy = slopes[..., 0] * self.camera.focal / Z, slopes[..., 1] * self.camera.focal / Z
         return np.stack([gx, gy, -(gx * X + gy * Y) / Z], -1)
 
-    def transforms(self, canvas: Float32[np.ndarray, "T M 3 4"], rest: Float32[np.ndarray, "M 3"]) -> Float32[np.ndarray, "T M 3 4"]:
+    def transforms(
+        self, canvas: Float32[np.ndarray, "T M 3 4"], rest: Float32[np.ndarray, "M 3"]
+    ) -> Float32[np.ndarray, "T M 3 4"]:
         """Rigid motions of particles in canvas space as rigid motions in space.
 
         A canvas is space seen in parallel at the face's distance: rotations are kept, and each particle's
@@ -65,14 +74,16 @@ class Lift:
 
 
 def make_lift(width: int, height: int, pad: int, millimetre: float) -> Lift:
-    """A camera for a picture of `width` x `height` canvas pixels on which `millimetre` pixels are a millimetre."""
+    """A camera for a picture of `width` x `height` canvas pixels on which `millimetre` pixels are a
+    millimetre."""
     focal = FOCAL_IN_SIDES * max(width, height)
     return Lift(Camera(width, height, focal, width / 2, height / 2), pad, 1e-3 / millimetre)
 
 
 @dataclass(frozen=True)
 class Lifted:
-    """All layers in space, sorted front to back within and between kinds; covariances are xx xy xz yy yz zz in m^2."""
+    """All layers in space, sorted front to back within and between kinds; covariances are xx xy xz yy yz zz
+    in m^2."""
 
     means: Float32[np.ndarray, "N 3"]
     covariances: Float32[np.ndarray, "N 6"]
@@ -88,7 +99,10 @@ def lift_layers(layers: list[Layer], lift: Lift) -> Lifted:
     canvas = np.concatenate([la.points for la in layers]).astype(np.float64)
     order = np.lexsort((canvas[:, 2], kinds))
     binding = join([la.binding for la in layers])
-    stacked = {f: np.concatenate([getattr(la, f) for la in layers])[order] for f in ("sigmas", "colors", "opacities", "slopes")}
+    stacked = {
+        f: np.concatenate([getattr(la, f) for la in layers])[order]
+        for f in ("sigmas", "colors", "opacities", "slopes")
+    }
     canvas = canvas[order]
     means = lift.points(canvas)
     gradients = lift.gradients(binding.gradients[order].astype(np.float64), means)
@@ -105,7 +119,8 @@ def lift_layers(layers: list[Layer], lift: Lift) -> Lifted:
 def _covariances(
     sigmas: Float32[np.ndarray, " N"], slopes: Float32[np.ndarray, "N 2"], metre: Float[np.ndarray, " N"]
 ) -> Float32[np.ndarray, "N 6"]:
-    """Discs in the surface z(x, y) that look round from the camera: s^2 (u u^T + v v^T) + thickness, u = (1, 0, z_x)."""
+    """Discs in the surface z(x, y) that look round from the camera: s^2 (u u^T + v v^T) + thickness, u = (1,
+    0, z_x)."""
     zx, zy = slopes[:, 0].astype(np.float64), slopes[:, 1].astype(np.float64)
     v = (sigmas * metre) ** 2
     one, zero = np.ones_like(v), np.zeros_like(v)

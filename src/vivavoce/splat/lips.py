@@ -1,9 +1,10 @@
 """How lips move: from the named controls to where every point of the four lip rings goes.
 
-All in the face's axes (faceframe.py), pixels, relative to the middle of the closed mouth. The lips of the photo may
-be parted or smile: every pose is built from the person's own closed mouth, so open = 0 shuts any of them.
-Proportions follow anthropometry of speech: the upper lip takes about a fifth of the opening, rounding shortens the
-mouth by about a third and pushes the lips forward by up to 8 mm (Linker 1982; Abry & Boe 1986, Speech Communication 5).
+All in the face's axes (faceframe.py), pixels, relative to the middle of the closed mouth. The lips of the
+photo may be parted or smile: every pose is built from the person's own closed mouth, so open = 0 shuts any of
+them. Proportions follow anthropometry of speech: the upper lip takes about a fifth of the opening, rounding
+shortens the mouth by about a third and pushes the lips forward by up to 8 mm (Linker 1982; Abry & Boe 1986,
+Speech Communication 5).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from vivavoce.splat import topology
 from vivavoce.splat.controls import INDEX
 from vivavoce.splat.faceframe import FaceFrame
 
-OPENING = 0.42
+OPENING = 0.48
 """Gap between the lips at open = 1, in widths of the relaxed mouth."""
 
 KEPT_SMILE = 0.15
@@ -52,7 +53,8 @@ def measure_lips(face: Float[np.ndarray, "478 3"], frame: FaceFrame) -> LipModel
             for r in range(RINGS)
         ]
     )
-    # The relaxed mouth spans about 0.74 of the distance between the pupils (50 of 63 mm, less the corners' skin).
+    # The relaxed mouth spans about 0.74 of the distance between the pupils (50 of 63 mm, less the corners'
+    # skin).
     width = min(frame.mouth_width, 0.74 * 63.0 * frame.millimetre)
     corners = rest[0, :, [0, -1], 1].mean()
     return LipModel(rest, width, frame.mouth_width, frame.gap, float(-corners))
@@ -68,7 +70,12 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
 
     smile = np.clip(KEPT_SMILE * lips.smile + 0.55 * c["smile"], -0.5, 1.0) * (1 - 0.8 * c["round"])
     opened = np.clip(c["open"], 0, 1.2)
-    narrow = (1 + 0.22 * np.clip(smile, 0, 1)) * (1 + 0.13 * c["wide"]) * (1 - 0.36 * c["round"]) * (1 - 0.05 * opened)
+    narrow = (
+        (1 + 0.22 * np.clip(smile, 0, 1))
+        * (1 + 0.13 * c["wide"])
+        * (1 - 0.36 * c["round"])
+        * (1 - 0.05 * opened)
+    )
     scale = lips.width / lips.photo_width * narrow
     middle = inner[0, [0, -1], 0].mean()
     x = middle + (inner[0, :, 0][None] - middle) * scale
@@ -77,7 +84,9 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
     gap = opened * OPENING * lips.width * (1 - 0.1 * c["round"])
     upper_share = 0.22 - 0.16 * c["round"]
     tuck = c["tuck"] * 0.075 * lips.width * arch
-    overlap = 0.022 * lips.width * np.clip(1 - gap / (0.05 * lips.width), 0, 1) * (1 + 1.0 * c["press"]) * arch
+    overlap = (
+        0.022 * lips.width * np.clip(1 - gap / (0.05 * lips.width), 0, 1) * (1 + 1.0 * c["press"]) * arch
+    )
     # For f and v the upper lip lifts off the teeth and the lower one rises behind their edge.
     upper_y = seam - gap * upper_share * arch + 0.5 * overlap - 0.7 * tuck
     lower_y = seam + gap * (1 - upper_share) * arch - 0.5 * overlap - 0.3 * tuck
@@ -98,12 +107,15 @@ def _seam(
     own = upper + 0.34 * (lower - upper)
     tilt = (own[-1] - own[0]) / 2 * u[0]
     straight = own - tilt
-    # Bow of the photo's line between its corners and its middle; smiling bends it more than the relaxed mouth.
+    # Bow of the photo's line between its corners and its middle; smiling bends it more than the relaxed
+    # mouth.
     corners, centre = straight[[0, -1]].mean(), straight[5]
     bow = corners - centre
     relaxed = np.clip(bow, -0.005 * lips.width, 0.03 * lips.width)
     keep = lips.smile
-    target = relaxed * (1 - keep) + keep * (relaxed + np.clip(smile / max(keep, 0.2), -0.5, 1) * (bow - relaxed))
+    target = relaxed * (1 - keep) + keep * (
+        relaxed + np.clip(smile / max(keep, 0.2), -0.5, 1) * (bow - relaxed)
+    )
     target = target - 0.05 * lips.width * np.clip(c["smile"], -1, 1)
     shape = np.abs(u) ** 2
     detail = straight - centre - bow * shape[0]
@@ -119,7 +131,8 @@ def _outer_rings(
     scale: Float[np.ndarray, "T 1"],
     arch: Float[np.ndarray, "1 11"],
 ) -> None:
-    """The lips' outer edge follows the seam in part, thicker when rounded, thinner when pressed; rings between."""
+    """The lips' outer edge follows the seam in part, thicker when rounded, thinner when pressed; rings
+    between."""
     outer = lips.rest[3]
     middle = lips.rest[0, 0, [0, -1], 0].mean()
     for half, sign, follow in ((0, -1.0, 0.42), (1, 1.0, 0.8)):
@@ -134,9 +147,13 @@ def _outer_rings(
 
 
 def _protrude(
-    lips: LipModel, out: Float[np.ndarray, "T 4 2 11 3"], c: dict[str, np.ndarray], arch: Float[np.ndarray, "1 11"]
+    lips: LipModel,
+    out: Float[np.ndarray, "T 4 2 11 3"],
+    c: dict[str, np.ndarray],
+    arch: Float[np.ndarray, "1 11"],
 ) -> None:
-    """Rounding pushes the lips out, tucking and pressing pull them in; most at the seam, little at the outer edge."""
+    """Rounding pushes the lips out, tucking and pressing pull them in; most at the seam, little at the outer
+    edge."""
     depth = lips.width * arch * (-0.14 * c["round"] + 0.03 * c["press"])
     for ring, share in enumerate((0.8, 1.0, 0.9, 0.35)):
         out[:, ring, :, :, 2] += share * depth[:, None]

@@ -1,8 +1,9 @@
-"""The inside of the mouth: upper teeth on the skull, lower teeth and tongue on the jaw, and the dark behind them.
+"""The inside of the mouth: upper teeth on the skull, lower teeth and tongue on the jaw, and the dark behind
+them.
 
-Built in the face's axes in millimetres with mean adult tooth sizes (Ash & Nelson, Wheeler's Dental Anatomy), so the
-teeth of a person whose lips are shut are there when they part. Where the photo shows teeth, their edge, colour and
-light are the photo's; the colour fit then makes the visible ones the person's own.
+Built in the face's axes in millimetres with mean adult tooth sizes (Ash & Nelson, Wheeler's Dental Anatomy),
+so the teeth of a person whose lips are shut are there when they part. Where the photo shows teeth, their
+edge, colour and light are the photo's; the colour fit then makes the visible ones the person's own.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ GUM = np.array([0.66, 0.38, 0.37])
 class MouthLook:
     """What the photo says of the inside of the mouth."""
 
-    tooth: Float[np.ndarray, "3"]
+    tooth: Float[np.ndarray, " 3"]
     """Colour of a lit front tooth."""
     edge: float
     """Where the upper incisors end below the middle of the mouth, mm along the face."""
@@ -74,7 +75,7 @@ def look_into_mouth(
     return MouthLook(color, float(edge), shut.bow)
 
 
-def _eye_white(image: Float32[np.ndarray, "H W 3"], eyes: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "3"]:
+def _eye_white(image: Float32[np.ndarray, "H W 3"], eyes: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, " 3"]:
     pixels = image[eyes]
     if len(pixels) < 8:
         return np.array([0.72, 0.68, 0.62])
@@ -88,7 +89,11 @@ def mouth_layers(
 ) -> list[Layer]:
     """All layers behind the lips. `jaw_drop`: how far the photo's jaw is lowered at the incisors, mm;
     `lip_depth`: canvas depth of the closed lips' back."""
-    step = max(0.7, 1.0 / max(frame.millimetre, 1e-3) * 0.45) if frame.millimetre < 0.6 else 1.0 / frame.millimetre
+    step = (
+        max(0.7, 1.0 / max(frame.millimetre, 1e-3) * 0.45)
+        if frame.millimetre < 0.6
+        else 1.0 / frame.millimetre
+    )
     build = _Builder(frame, lip_depth, step)
     low_edge = look.edge - 2.0 + jaw_drop
     return [
@@ -105,7 +110,9 @@ class _Builder:
     depth: float
     step: float
 
-    def _grid(self, x: float, top: float, bottom: float) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    def _grid(
+        self, x: float, top: float, bottom: float
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         gx, gy = np.meshgrid(np.arange(-x, x, self.step), np.arange(top, bottom, self.step))
         return gx.ravel(), gy.ravel()
 
@@ -143,7 +150,12 @@ class _Builder:
         shade, inset = _teeth(np.abs(x), LOWER_WIDTHS)
         down = y - (top + 0.6 * inset + 0.4 * (x / 15) ** 2)
         gum = smoothstep(-0.6, 0.6, down - CROWN_LOWER + 1.5 * inset)
-        shade = 0.82 * shade * (0.9 + 0.1 * smoothstep(0, 1.2, down)) * (1 - 0.4 * smoothstep(2, CROWN_LOWER, down))
+        shade = (
+            0.82
+            * shade
+            * (0.9 + 0.1 * smoothstep(0, 1.2, down))
+            * (1 - 0.4 * smoothstep(2, CROWN_LOWER, down))
+        )
         color = look.tooth * (shade * _side_light(x * 1.15))[:, None]
         color = color * (1 - gum[:, None]) + GUM * look.tooth.mean() * 0.65 * gum[:, None]
         opacity = 0.97 * smoothstep(-0.35, 0.35, down) * (1 - smoothstep(19, 22, np.abs(x)))
@@ -155,17 +167,24 @@ class _Builder:
         groove = 1 - 0.14 * np.exp(-((x / 2.2) ** 2))
         light = groove * np.clip(1.02 - 0.5 * q, 0.3, 1) * 0.8
         opacity = 0.96 * (1 - smoothstep(0.82, 1.0, q))
-        return self._layer("tongue", (x, y, 9.0 + 0.2 * np.abs(x)), TONGUE * light[:, None], opacity, particle)
+        return self._layer(
+            "tongue", (x, y, 9.0 + 0.2 * np.abs(x)), TONGUE * light[:, None], opacity, particle
+        )
 
     def cavity(self, particle: int) -> Layer:
         coarse = _Builder(self.frame, self.depth, 2.2 * self.step)
         x, y = coarse._grid(34, -16, 32)
         light = 1 - 0.5 * np.clip(np.abs(x) / 30, 0, 1) - 0.25 * smoothstep(0, 18, y)
-        return coarse._layer("cavity", (x, y, np.full_like(x, 22.0)), CAVITY * light[:, None], np.full_like(x, 0.98), particle)
+        return coarse._layer(
+            "cavity", (x, y, np.full_like(x, 22.0)), CAVITY * light[:, None], np.full_like(x, 0.98), particle
+        )
 
 
-def _teeth(x: Float[np.ndarray, " n"], widths: tuple[float, ...]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Shade (dark between teeth, turning away at their sides) and how rounded the edge is there (0 middle, 1 side).
+def _teeth(
+    x: Float[np.ndarray, " n"], widths: tuple[float, ...]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Shade (dark between teeth, turning away at their sides) and how rounded the edge is there (0 middle, 1
+    side).
 
     Widths foreshorten along the arch: a tooth at x is seen at the slope of the arch there.
     """

@@ -1,7 +1,7 @@
 """Where Gaussians go: a quadtree over the person, fine where the eye looks and the picture has detail.
 
-Cells of 4, 2 and 1 canvas pixels; a cell splits where it must (lips, lids, fingers, silhouette) or where a Gaussian
-of its size could not follow the picture.
+Cells of 4, 2 and 1 canvas pixels; a cell splits where it must (lips, lids, fingers, silhouette) or where a
+Gaussian of its size could not follow the picture.
 """
 
 from __future__ import annotations

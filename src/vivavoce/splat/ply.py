@@ -20,7 +20,8 @@ _LEAST_OPACITY = 1e-6
 
 
 def write_ply(path: Path, gaussians: Gaussians) -> None:
-    """Write `gaussians` as float32 binary: scales as logarithms, opacities as logits, rotations as (w, x, y, z)."""
+    """Write `gaussians` as float32 binary: scales as logarithms, opacities as logits, rotations as (w, x, y,
+    z)."""
     from plyfile import PlyData, PlyElement
 
     opacities = np.clip(gaussians.opacities.astype(np.float64), _LEAST_OPACITY, 1 - _LEAST_OPACITY)
@@ -50,7 +51,9 @@ def read_ply(path: Path) -> Gaussians:
         rows = PlyData.read(str(path))["vertex"]
         columns = {name: np.asarray(rows[name], np.float32) for name in _FIELDS if not name.startswith("n")}
     except (PlyParseError, KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path} is not a readable 3D Gaussian .ply ({error}): make the avatar again.") from error
+        raise InputError(
+            f"{path} is not a readable 3D Gaussian .ply ({error}): make the avatar again."
+        ) from error
 
     def stack(*names: str) -> np.ndarray:
         return np.stack([columns[n] for n in names], axis=1)

@@ -1,4 +1,5 @@
-"""From a portrait on a canvas to layers of bound Gaussians: sheet, rig, eyes, mouth, and a backing behind the skin."""
+"""From a portrait on a canvas to layers of bound Gaussians: sheet, rig, eyes, mouth, and a backing behind the
+skin."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class Canvas:
     plate: Float32[np.ndarray, "H W 3"]
     face: Float[np.ndarray, "478 3"]
     hands: tuple[Float[np.ndarray, "21 3"], ...]
-    joints: dict[str, Float[np.ndarray, "3"]]
+    joints: dict[str, Float[np.ndarray, " 3"]]
     """Body joints that the photo shows, by SMPL-X name."""
     pad: int
 
@@ -166,7 +167,8 @@ def _on_sheet(
     centres: Float32[np.ndarray, "N 2"],
     sides: Float32[np.ndarray, " N"],
 ) -> Layer:
-    """Gaussians at given places of the sheet, lying in its surface, coloured and made opaque from the canvas."""
+    """Gaussians at given places of the sheet, lying in its surface, coloured and made opaque from the
+    canvas."""
     h, w = canvas.matte.shape
     xi = np.clip(centres[:, 0].astype(int), 0, w - 1)
     yi = np.clip(centres[:, 1].astype(int), 0, h - 1)
@@ -190,5 +192,3 @@ def _on_sheet(
         binding,
         slopes.astype(np.float32),
     )
-
-

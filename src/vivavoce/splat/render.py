@@ -1,4 +1,5 @@
-"""Frames of a driven avatar: deform, rasterise, and lay over a background; two frames at once on two cores."""
+"""Frames of a driven avatar: deform, rasterise, and lay over a background; two frames at once on two
+cores."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The rig of one avatar: named controls in, rigid transforms of its particles out.
 
-The face's control points (lips, lids, brows) are placed by rules in the face's own axes and spread over the face by
-a radial interpolation fitted once; the jaw turns about its hinge; head, spine, collars, arms and eyes turn in a
-chain. Everything here is in canvas space (pixels); `drive` lifts the transforms into metres.
+The face's control points (lips, lids, brows) are placed by rules in the face's own axes and spread over the
+face by a radial interpolation fitted once; the jaw turns about its hinge; head, spine, collars, arms and eyes
+turn in a chain. Everything here is in canvas space (pixels); `drive` lifts the transforms into metres.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32
 
 from vivavoce.splat import topology
 from vivavoce.splat.controls import CHANNELS, INDEX
@@ -23,20 +23,20 @@ from vivavoce.splat.skinning import smoothstep
 JAW_OPEN = np.deg2rad(10.5)
 """Jaw rotation at jaw = 1: about 18 mm at the incisors (Ostry & Munhall 1994, loud open vowels)."""
 
-# Points of the face that speech leaves in place: without them the interpolation would drag nose and temples along.
+# Points of the face that speech leaves in place: without them the interpolation would drag nose and temples
+# along. fmt: off
 ANCHORS = (
     *(1, 2, 4, 5, 6, 168, 8, 9, 151, 10, 98, 327, 97, 326, 94, 19, 195, 197, 101, 330, 117, 346, 111, 340, 234, 454),
     *(127, 356, 162, 389, 54, 284, 67, 297, 103, 332, 109, 338, 21, 251, 93, 323, 116, 345, 123, 352, 50, 280),
     *(24, 254, 23, 253, 22, 252, 110, 339, 26, 256, 112, 341, 243, 463),
 )
+# fmt: on
 LIDS = (
     (topology.RIGHT_LID_UPPER, topology.RIGHT_LID_LOWER),
     (topology.LEFT_LID_UPPER, topology.LEFT_LID_LOWER),
 )
 BROWS = (*topology.RIGHT_BROW, *topology.LEFT_BROW)
-LIP_POINTS = tuple(
-    v for r in range(RINGS) for v in (*topology.LIP_UPPER[r], *topology.LIP_LOWER[r][1:-1])
-)
+LIP_POINTS = tuple(v for r in range(RINGS) for v in (*topology.LIP_UPPER[r], *topology.LIP_LOWER[r][1:-1]))
 LID_POINTS = tuple(v for upper, lower in LIDS for v in (*upper, *lower[1:-1]))
 MOVED = LIP_POINTS + LID_POINTS + BROWS
 
@@ -45,7 +45,8 @@ EXTRA_PARTICLES = ("tongue",)
 
 @dataclass(frozen=True)
 class Rig:
-    """What turns controls into particle transforms for one avatar. V = face and rim vertices, P = control points."""
+    """What turns controls into particle transforms for one avatar. V = face and rim vertices, P = control
+    points."""
 
     frame: FaceFrame
     lips: LipModel
@@ -57,7 +58,7 @@ class Rig:
     """How much each vertex follows the jaw, 0..1."""
     skin: Float32[np.ndarray, "V J"]
     """Joint weights of each face and rim vertex."""
-    tongue: Float32[np.ndarray, "3"]
+    tongue: Float32[np.ndarray, " 3"]
     """Rest position of the tongue's tip."""
 
     def transforms(self, controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "T M 3 4"]:
@@ -71,13 +72,14 @@ class Rig:
     def _joints(self, controls: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T J 3 4"]:
         c = {name: controls[:, i] for name, i in INDEX.items()}
         h, zero = self.frame.height, np.zeros(len(controls))
-        head = {name: rotation(c["head_yaw"] * k, c["head_pitch"] * k, c["head_roll"] * k) for name, k in (("head", 0.6), ("neck", 0.4))}
+        head = {
+            name: rotation(c["head_yaw"] * k, c["head_pitch"] * k, c["head_roll"] * k)
+            for name, k in (("head", 0.6), ("neck", 0.4))
+        }
         torso = rotation(c["torso_yaw"] / 3, c["torso_pitch"] / 3, c["torso_roll"] / 3)
         turns = {**head, "spine1": torso, "spine2": torso, "spine3": torso}
         lift = 0.055 * np.clip(c["shoulders"], 0, 1.5) + 0.008 * c["breath"]
-        shifts = {
-            f"{side}_collar": np.stack([zero, -h * lift, zero], 1) for side in ("left", "right")
-        }
+        shifts = {f"{side}_collar": np.stack([zero, -h * lift, zero], 1) for side in ("left", "right")}
         shifts["spine3"] = np.stack([zero, -0.006 * h * c["breath"], -0.01 * h * c["breath"]], 1)
         for side in ("left", "right"):
             turns[f"{side}_eye"] = rotation(c["gaze_x"], c["gaze_y"], zero)
@@ -86,16 +88,22 @@ class Rig:
         return chain(self.skeleton.positions, turns, shifts, len(controls))
 
     def _arm(self, side: str, beat: Float[np.ndarray, " T"]) -> dict[str, Float[np.ndarray, "T 3 3"]]:
-        """A beat lifts the hand: the forearm turns in the picture's plane about the elbow, wrist and fingers follow."""
+        """A beat lifts the hand: the forearm turns in the picture's plane about the elbow, wrist and fingers
+        follow."""
         if f"{side}_wrist" not in self.skeleton.seen or f"{side}_elbow" not in self.skeleton.seen:
             return {}
         reach = self.skeleton[f"{side}_wrist"] - self.skeleton[f"{side}_elbow"]
         length = float(np.linalg.norm(reach[:2])) + 1e-6
-        sense = -np.sign(reach[0]) if abs(reach[0]) > 0.25 * length else (1.0 if side == "left" else -1.0) * -0.6
+        sense = (
+            -np.sign(reach[0]) if abs(reach[0]) > 0.25 * length else (1.0 if side == "left" else -1.0) * -0.6
+        )
         # A hand travels at most a seventh of the face's height, whatever the forearm's length in the picture.
         angle = sense * beat * min(0.16, 0.14 * self.frame.height / length)
         zero = np.zeros_like(beat)
-        turns = {f"{side}_elbow": rotation(zero, zero, angle), f"{side}_wrist": rotation(zero, zero, 0.5 * angle)}
+        turns = {
+            f"{side}_elbow": rotation(zero, zero, angle),
+            f"{side}_wrist": rotation(zero, zero, 0.5 * angle),
+        }
         for k, finger in enumerate(("index", "middle", "ring", "pinky")):
             turns[f"{side}_{finger}1"] = rotation(zero, zero, -(0.25 + 0.08 * k) * angle)
         return turns
@@ -150,7 +158,8 @@ class Rig:
     def _lid(
         self, upper: tuple[int, ...], lower: tuple[int, ...], controls: Float[np.ndarray, "T C"]
     ) -> Float[np.ndarray, "T p 3"]:
-        """Upper lid falls to just above the lower one, which rises a little (Evinger 1991); lids follow the gaze."""
+        """Upper lid falls to just above the lower one, which rises a little (Evinger 1991); lids follow the
+        gaze."""
         blink = np.clip(controls[:, INDEX["blink"]], 0, 1)[:, None, None]
         up, low = self.vertices[list(upper)], self.vertices[list(lower)]
         span = low - up
@@ -177,7 +186,8 @@ class Rig:
 
 
 def _orthonormal(blended: Float[np.ndarray, "T V 3 3"]) -> Float[np.ndarray, "T V 3 3"]:
-    """The nearest rotations, by Gram-Schmidt: blends of turns of a few degrees are nearly rotations already."""
+    """The nearest rotations, by Gram-Schmidt: blends of turns of a few degrees are nearly rotations
+    already."""
     x = blended[..., 0] / np.linalg.norm(blended[..., 0], axis=-1, keepdims=True)
     y = blended[..., 1] - (blended[..., 1] * x).sum(-1, keepdims=True) * x
     y = y / np.linalg.norm(y, axis=-1, keepdims=True)
@@ -215,7 +225,8 @@ def _rim_decay(sheet: Sheet, frame: FaceFrame, reach: float) -> Float[np.ndarray
 
 
 def _spread(sheet: Sheet, local: Float[np.ndarray, "V 3"], frame: FaceFrame) -> Float32[np.ndarray, "V P"]:
-    """Radial interpolation (kernel r, with an affine part) from control points to vertices; exact at the points."""
+    """Radial interpolation (kernel r, with an affine part) from control points to vertices; exact at the
+    points."""
     anchors = [a for a in dict.fromkeys(ANCHORS) if a not in MOVED]
     nodes = [*MOVED, *anchors]
     scale = frame.height

@@ -1,7 +1,9 @@
-"""The person as a sheet in depth: a triangle mesh over the photo whose vertices carry depth and hang on particles.
+"""The person as a sheet in depth: a triangle mesh over the photo whose vertices carry depth and hang on
+particles.
 
-The sheet lives in canvas space: x and y in pixels of the canvas, z in the same unit, away from the camera. Inside
-the face it is the face mesh; around it, rings that follow the face's rim; beyond, a grid over the whole person.
+The sheet lives in canvas space: x and y in pixels of the canvas, z in the same unit, away from the camera.
+Inside the face it is the face mesh; around it, rings that follow the face's rim; beyond, a grid over the
+whole person.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ RIM_SCALES = (1.09, 1.22, 1.42)
 
 @dataclass(frozen=True)
 class Sheet:
-    """V vertices, F triangles. Vertices 0..467 are the face mesh's, the next ones the rim's, then the grid's."""
+    """V vertices, F triangles. Vertices 0..467 are the face mesh's, the next ones the rim's, then the
+    grid's."""
 
     vertices: Float32[np.ndarray, "V 3"]
     triangles: Int32[np.ndarray, "F 3"]
@@ -61,8 +64,8 @@ def build_sheet(face: Float[np.ndarray, "478 3"], matte: Float32[np.ndarray, "H 
 def unfold(mesh: Float32[np.ndarray, "468 3"], *, rounds: int = 80) -> Float32[np.ndarray, "468 3"]:
     """Move vertices of folded and edge-on triangles until each shows its front: a turned face hides a cheek.
 
-    Their texture is what the photo has there; a sliver would spread one pixel of it over a widening cheek. Lips,
-    lids and the outline stay where they are.
+    Their texture is what the photo has there; a sliver would spread one pixel of it over a widening cheek.
+    Lips, lids and the outline stay where they are.
     """
     triangles = topology.face_triangles()
     fixed = np.zeros(len(mesh), bool)
@@ -108,7 +111,8 @@ def _grid_over(matte: Float32[np.ndarray, "H W"], *, step: float, margin: int) -
 def _triangles_around(
     outline: Float32[np.ndarray, "n 2"], outer: Float32[np.ndarray, "m 2"]
 ) -> Int32[np.ndarray, "F 3"]:
-    """Delaunay triangles between the face's outline and the outer vertices, with indices of the whole sheet."""
+    """Delaunay triangles between the face's outline and the outer vertices, with indices of the whole
+    sheet."""
     import cv2
     from scipy.spatial import Delaunay
 
@@ -127,11 +131,13 @@ def _depth(
     matte: Float32[np.ndarray, "H W"],
     height: float,
 ) -> Float[np.ndarray, " V"]:
-    """Depth of every vertex: the face's as measured, the rest inflated from the silhouette and joined smoothly.
+    """Depth of every vertex: the face's as measured, the rest inflated from the silhouette and joined
+    smoothly.
 
-    A sparse least-squares solve: neighbouring vertices keep the depth step of the mesh or of a rounded silhouette, no
-    steeper than STEEPEST (a cheek seen edge-on would unfold into a few smeared pixels when the head turns), and a weak
-    pull keeps the face where it was measured, head and body near the plane of the ears, where the shoulders are.
+    A sparse least-squares solve: neighbouring vertices keep the depth step of the mesh or of a rounded
+    silhouette, no steeper than STEEPEST (a cheek seen edge-on would unfold into a few smeared pixels when the
+    head turns), and a weak pull keeps the face where it was measured, head and body near the plane of the
+    ears, where the shoulders are.
     """
     import cv2
     from scipy.sparse import coo_matrix, diags
@@ -163,10 +169,9 @@ def _depth(
     return spsolve((laplacian + diags(pull)).tocsc(), rhs + pull * target)
 
 
-def triangle_map(
-    sheet: Sheet, shape: tuple[int, int], *, supersample: int = 2
-) -> Int32[np.ndarray, "H W"]:
-    """The triangle under each pixel centre, -1 where there is none (outside, and in the mouth's and eyes' holes).
+def triangle_map(sheet: Sheet, shape: tuple[int, int], *, supersample: int = 2) -> Int32[np.ndarray, "H W"]:
+    """The triangle under each pixel centre, -1 where there is none (outside, and in the mouth's and eyes'
+    holes).
 
     Triangles are painted from the back to the front, so a folded cheek hides what lies behind it.
     """
@@ -189,14 +194,18 @@ def barycentric(
     a, b, c = (sheet.vertices[sheet.triangles[triangles, k], :2].astype(np.float64) for k in range(3))
     area = np.cross(b - a, c - a)
     area = np.where(np.abs(area) < 1e-3, 1e-3, area)[:, None]
-    gradients = np.stack([np.c_[p[:, 1] - q[:, 1], q[:, 0] - p[:, 0]] / area for p, q in ((b, c), (c, a), (a, b))], 1)
+    gradients = np.stack(
+        [np.c_[p[:, 1] - q[:, 1], q[:, 0] - p[:, 0]] / area for p, q in ((b, c), (c, a), (a, b))], 1
+    )
     weights = np.stack(
         [np.einsum("nd,nd->n", gradients[:, k], points - p) for k, p in enumerate((b, c, a))], 1
     )
     return weights, gradients
 
 
-def hole_masks(sheet: Sheet, shape: tuple[int, int]) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
+def hole_masks(
+    sheet: Sheet, shape: tuple[int, int]
+) -> tuple[Bool[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     """Where the mouth and the eyes are open in the photo."""
     import cv2
 

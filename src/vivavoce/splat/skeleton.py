@@ -1,6 +1,7 @@
 """The body's joints, named as in SMPL-X: where they are in the photo, and how they turn in a chain.
 
-Joints that the photo does not show stand at their parent, so every avatar has the same particles in the same order.
+Joints that the photo does not show stand at their parent, so every avatar has the same particles in the same
+order.
 """
 
 from __future__ import annotations
@@ -55,11 +56,11 @@ class Skeleton:
     positions: Float32[np.ndarray, "J 3"]
     seen: frozenset[str]
 
-    def __getitem__(self, name: str) -> Float32[np.ndarray, "3"]:
+    def __getitem__(self, name: str) -> Float32[np.ndarray, " 3"]:
         return self.positions[JOINT[name]]
 
 
-def place_joints(found: dict[str, Float[np.ndarray, "3"]]) -> Skeleton:
+def place_joints(found: dict[str, Float[np.ndarray, " 3"]]) -> Skeleton:
     """Complete the joints found in the photo; the ones it does not show stand at their parent.
 
     `found` must hold pelvis, spine1-3, neck, head, jaw and both eyes.
@@ -70,7 +71,9 @@ def place_joints(found: dict[str, Float[np.ndarray, "3"]]) -> Skeleton:
     return Skeleton(np.stack([placed[j] for j in JOINTS]).astype(np.float32), frozenset(found))
 
 
-def rotation(yaw: Float[np.ndarray, " T"], pitch: Float[np.ndarray, " T"], roll: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 3 3"]:
+def rotation(
+    yaw: Float[np.ndarray, " T"], pitch: Float[np.ndarray, " T"], roll: Float[np.ndarray, " T"]
+) -> Float[np.ndarray, "T 3 3"]:
     """Rotation matrices in camera axes (x right, y down, z away), radians: roll after pitch after yaw.
 
     Positive yaw turns the face to the picture's right, positive pitch nods it down, positive roll tilts it
@@ -86,8 +89,8 @@ def rotation(yaw: Float[np.ndarray, " T"], pitch: Float[np.ndarray, " T"], roll:
         out[:, i, j], out[:, j, i] = -s, s
         return out
 
-    # The face points along -z: turning it towards +x is a negative turn about y, nodding towards +y a positive
-    # one about x.
+    # The face points along -z: turning it towards +x is a negative turn about y, nodding towards +y a
+    # positive one about x.
     return about(2, roll) @ about(0, pitch) @ about(1, -yaw)
 
 
@@ -97,7 +100,8 @@ def chain(
     shifts: dict[str, Float[np.ndarray, "T 3"]],
     frames: int,
 ) -> Float[np.ndarray, "T J 3 4"]:
-    """Rigid transforms [R | t] of every joint from rest: each turns about its own rest position in its parent's frame.
+    """Rigid transforms [R | t] of every joint from rest: each turns about its own rest position in its
+    parent's frame.
 
     Joints without an entry keep their parent's transform; `shifts` move a joint in its parent's frame.
     """

@@ -1,8 +1,8 @@
 """Smooth weights: how much each vertex of the sheet follows each joint, and each Gaussian each particle.
 
-Particles are the joints of `skeleton` followed by the sheet's face vertices. A face vertex is a particle of its own;
-any other vertex follows joints. A Gaussian inside a triangle takes its corners' weights linearly, so the deformation
-is continuous over the whole person and its gradient is known exactly.
+Particles are the joints of `skeleton` followed by the sheet's face vertices. A face vertex is a particle of
+its own; any other vertex follows joints. A Gaussian inside a triangle takes its corners' weights linearly, so
+the deformation is continuous over the whole person and its gradient is known exactly.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from vivavoce.splat.skeleton import JOINT, JOINTS, Skeleton
 from vivavoce.types import Binding
 
 STEEPEST = 0.4
-"""Largest weight gradient, 1/pixel. Slivers of the mesh have larger ones, and would stretch what lies in them."""
+"""Largest weight gradient, 1/pixel. Slivers of the mesh have larger ones, and would stretch what lies in
+them."""
 
 SLOTS = 6
 """Particles a Gaussian may hang on; smaller weights beyond them are dropped and the rest rescaled."""
@@ -27,7 +28,9 @@ def smoothstep(low: float, high: float, x: Float[np.ndarray, "..."]) -> Float[np
     return t * t * (3.0 - 2.0 * t)
 
 
-def joint_weights(points: Float[np.ndarray, "V 3"], skeleton: Skeleton, face_height: float) -> Float[np.ndarray, "V J"]:
+def joint_weights(
+    points: Float[np.ndarray, "V 3"], skeleton: Skeleton, face_height: float
+) -> Float[np.ndarray, "V J"]:
     """Skinning weights of points on the person; each row sums to one."""
     weights = np.zeros((len(points), len(JOINTS)))
     trunk, head_weight = _trunk_weights(points, skeleton, face_height)
@@ -70,7 +73,9 @@ def _trunk_weights(
     for side in ("left", "right"):
         shoulder = skeleton[f"{side}_shoulder"][:2]
         reach = np.linalg.norm(points[:, :2] - shoulder, axis=1) / face_height
-        inward = np.clip((points[:, :2] - neck) @ (shoulder - neck) / ((shoulder - neck) @ (shoulder - neck)), 0, 1)
+        inward = np.clip(
+            (points[:, :2] - neck) @ (shoulder - neck) / ((shoulder - neck) @ (shoulder - neck)), 0, 1
+        )
         collar = (1 - smoothstep(0.25, 1.3, reach)) * smoothstep(0.1, 0.8, inward)
         weights[f"{side}_collar"] = collar * spine["spine3"] * rest
     left = weights["left_collar"] + weights["right_collar"]
@@ -84,7 +89,11 @@ def _limb_weights(
 ) -> tuple[dict[str, np.ndarray], Float[np.ndarray, " V"]]:
     """Shares of one arm's joints (summing to one), and how much the arm as a whole holds each point."""
     bones = [("shoulder", "elbow", 0.30), ("elbow", "wrist", 0.24), ("wrist", "middle1", 0.26)]
-    bones += [(f"{f}{k}", f"{f}{k + 1}", 0.07) for f in ("index", "middle", "pinky", "ring", "thumb") for k in (1, 2)]
+    bones += [
+        (f"{f}{k}", f"{f}{k + 1}", 0.07)
+        for f in ("index", "middle", "pinky", "ring", "thumb")
+        for k in (1, 2)
+    ]
     shares, total = {}, np.zeros(len(points))
     for start, end, radius in bones:
         a, b = skeleton[f"{side}_{start}"][:2], skeleton[f"{side}_{end}"][:2]
@@ -105,7 +114,7 @@ def _limb_weights(
 
 
 def _distance_to_segment(
-    points: Float[np.ndarray, "n 2"], a: Float[np.ndarray, "2"], b: Float[np.ndarray, "2"]
+    points: Float[np.ndarray, "n 2"], a: Float[np.ndarray, " 2"], b: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, " n"]:
     t = np.clip((points - a) @ (b - a) / ((b - a) @ (b - a) + 1e-9), 0, 1)
     return np.linalg.norm(points - a - t[:, None] * (b - a), axis=1)
@@ -117,7 +126,8 @@ def bind_to_sheet(
     points: Float[np.ndarray, "N 2"],
     triangles: Int32[np.ndarray, " N"],
 ) -> Binding:
-    """Bind points of the canvas to particles through the triangles they lie in; gradients are per pixel, z is 0."""
+    """Bind points of the canvas to particles through the triangles they lie in; gradients are per pixel, z is
+    0."""
     n_joints = grid_weights.shape[1]
     bary, gradient = barycentric(sheet, points, triangles)
     corners = sheet.triangles[triangles]
@@ -145,7 +155,9 @@ def bind_to_sheet(
     ids, weights = ids[rows[:, None], best], weights[rows[:, None], best]
     slopes = slopes[rows[:, None], best]
     total = weights.sum(1, keepdims=True)
-    slopes = slopes / total[..., None] - weights[..., None] * slopes.sum(1, keepdims=True) / total[..., None] ** 2
+    slopes = (
+        slopes / total[..., None] - weights[..., None] * slopes.sum(1, keepdims=True) / total[..., None] ** 2
+    )
     weights = weights / total
     slopes *= np.minimum(1.0, STEEPEST / (np.linalg.norm(slopes, axis=2).max(1) + 1e-9))[:, None, None]
     empty = (weights == 0) & (np.abs(slopes).sum(2) == 0)
@@ -182,7 +194,9 @@ def bind_rigidly(particle: int, count: int) -> Binding:
 
 def join(bindings: list[Binding]) -> Binding:
     """One binding for the Gaussians of several, in order."""
-    return Binding(*(np.concatenate([getattr(b, f) for b in bindings]) for f in ("indices", "weights", "gradients")))
+    return Binding(
+        *(np.concatenate([getattr(b, f) for b in bindings]) for f in ("indices", "weights", "gradients"))
+    )
 
 
 def particle_names(sheet: Sheet) -> list[str]:

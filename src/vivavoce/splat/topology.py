@@ -1,4 +1,5 @@
-"""The face mesh's named lines: which of the 468 vertices make lips, lids, jaw and rim (indices of MediaPipe's mesh).
+"""The face mesh's named lines: which of the 468 vertices make lips, lids, jaw and rim (indices of MediaPipe's
+mesh).
 
 Every list runs from the picture's left to its right, for a face that looks at the camera.
 """
@@ -42,7 +43,8 @@ CHIN, FOREHEAD, NOSE_TIP = 152, 10, 4
 def face_triangles() -> Int[np.ndarray, "F 3"]:
     """The 852 triangles of the mesh, equally oriented, with holes at the mouth and the eyes.
 
-    The mesh library publishes edges only: the faces are the triangles of the graph, less those that enclose others.
+    The mesh library publishes edges only: the faces are the triangles of the graph, less those that enclose
+    others.
     """
     from mediapipe.python.solutions.face_mesh_connections import FACEMESH_TESSELATION
 
@@ -62,7 +64,8 @@ def face_triangles() -> Int[np.ndarray, "F 3"]:
 
 
 def _oriented(triangles: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """The same triangles, all turning the same way (clockwise in a picture of a face that looks at the camera)."""
+    """The same triangles, all turning the same way (clockwise in a picture of a face that looks at the
+    camera)."""
     by_edge: dict[frozenset[int], list[int]] = {}
     for k, t in enumerate(triangles):
         for edge in (t[:2], t[1:], (t[2], t[0])):

@@ -38,4 +38,6 @@ def _unexplained(utterances: Sequence[tuple[np.ndarray, list[Phone]]], lag: floa
         for i, phone in enumerate(phones):
             groups.setdefault(phone.label, []).append(mel[index == i])
     joined = [np.concatenate(frames) for frames in groups.values()]
-    return np.float64(sum(((g - g.mean(0)) ** 2).sum() for g in joined if len(g)) / sum(len(g) for g in joined))
+    return np.float64(
+        sum(((g - g.mean(0)) ** 2).sum() for g in joined if len(g)) / sum(len(g) for g in joined)
+    )

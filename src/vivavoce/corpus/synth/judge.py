@@ -30,11 +30,15 @@ def score(predicted: Sequence[Track], utterances: Sequence[Utterance], rate: flo
     not move; `best_lag_ms` the shift of the prediction with the largest correlation; `r_shuffled` the correlation
     with another utterance's targets.
     """
-    targets = [articulation_from_phones(u.phones, u.duration, rate)[: len(p)] for p, u in zip(predicted, utterances)]
+    targets = [
+        articulation_from_phones(u.phones, u.duration, rate)[: len(p)] for p, u in zip(predicted, utterances)
+    ]
     predicted = [p[: len(t)] for p, t in zip(predicted, targets)]
     joined, truth = np.concatenate(predicted), np.concatenate(targets)
     result = {f"r_{name}": correlation(joined[:, i], truth[:, i]) for i, name in enumerate(ARTICULATION)}
-    opening, opening_truth = ([track[:, INDEX["open"]] for track in tracks] for tracks in (predicted, targets))
+    opening, opening_truth = (
+        [track[:, INDEX["open"]] for track in tracks] for tracks in (predicted, targets)
+    )
     result |= _closures(opening, opening_truth, utterances, rate)
     still = [_still(p, u, rate) for p, u in zip(opening, utterances)]
     result["silence_still"] = float(np.concatenate(still).mean())
@@ -56,7 +60,9 @@ def best_lag(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], rate:
     scores = {}
     for lag in range(-reach, reach + 1):
         late, reference = max(lag, 0), max(-lag, 0)
-        pairs = [(p[late : len(p) - reference], t[reference : len(t) - late]) for p, t in zip(predicted, truth)]
+        pairs = [
+            (p[late : len(p) - reference], t[reference : len(t) - late]) for p, t in zip(predicted, truth)
+        ]
         scores[lag] = correlation(*(np.concatenate(side) for side in zip(*pairs)))
     return max(scores, key=scores.__getitem__) / rate
 

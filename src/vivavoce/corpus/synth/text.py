@@ -26,7 +26,9 @@ The meal was cooked before the bell rang.|What joy there is in living.""".replac
 )
 """The first four of the Harvard lists (IEEE 1969): held out, never a part of what `sentence` makes."""
 
-_NAMES = "Bob Pam Max Fiona Victor Maria Thomas Beth Mabel Philip Emma Viv Hugo Joy Paul Wendy Sam Ruth".split()
+_NAMES = (
+    "Bob Pam Max Fiona Victor Maria Thomas Beth Mabel Philip Emma Viv Hugo Joy Paul Wendy Sam Ruth".split()
+)
 _NOUNS = (
     "apple bottle camera dolphin engine feather garage hammer island jumper kettle ladder mirror needle orange "
     "pepper question ribbon spoon thimble umbrella valley window yacht zebra bubble cabbage empire fever pump "
@@ -58,7 +60,9 @@ _TEMPLATES = (
     "If they {v} my {m}, your {n} will {w} {p}.", "Five {a} {n}s, then: {m}, {n}, and a {b} {m}.",
 )  # fmt: skip
 
-_ONSETS = "p b m f v w t d n s z l r k g h j y th sh ch pl pr bl br fl fr tr dr kr gr st sp sm sw tw qu".split()
+_ONSETS = (
+    "p b m f v w t d n s z l r k g h j y th sh ch pl pr bl br fl fr tr dr kr gr st sp sm sw tw qu".split()
+)
 _NUCLEI = "a e i o u ee oo ay ow oy igh ar er or aw ea".split()
 _CODAS = "p b m f v t d n s z l k g th sh ch ng mp nd st ft lp lf rm".split()
 
@@ -108,7 +112,9 @@ def sentence(rng: random.Random, language: str = "en") -> str:
 
 
 def _templated(rng: random.Random) -> str:
-    pools = dict(a=_ADJECTIVES, b=_ADJECTIVES, n=_NOUNS, m=_NOUNS, v=_VERBS, w=_VERBS, p=_PLACES, N=_NAMES, M=_NAMES)
+    pools = dict(
+        a=_ADJECTIVES, b=_ADJECTIVES, n=_NOUNS, m=_NOUNS, v=_VERBS, w=_VERBS, p=_PLACES, N=_NAMES, M=_NAMES
+    )
     return rng.choice(_TEMPLATES).format(**{slot: rng.choice(words) for slot, words in pools.items()})
 
 
@@ -119,7 +125,9 @@ def _phrases(rng: random.Random, word) -> str:
 
 
 def _pseudo_word(rng: random.Random) -> str:
-    syllables = ["".join((rng.choice(_ONSETS), rng.choice(_NUCLEI))) for _ in range(rng.choice((1, 1, 2, 2, 3)))]
+    syllables = [
+        "".join((rng.choice(_ONSETS), rng.choice(_NUCLEI))) for _ in range(rng.choice((1, 1, 2, 2, 3)))
+    ]
     return "".join(syllables) + (rng.choice(_CODAS) if rng.random() < 0.6 else "")
 
 

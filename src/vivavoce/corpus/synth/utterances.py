@@ -15,10 +15,32 @@ from vivavoce.features.phones import PAUSE, Phone
 from vivavoce.types import SPEECH_RATE
 
 FLITE = ("slt", "rms", "kal16")
-ACCENTS = ("en-us", "en-us", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc")
+ACCENTS = (
+    "en-us",
+    "en-us",
+    "en-gb-x-rp",
+    "en-gb-scotland",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-029",
+    "en-us-nyc",
+)
 VARIANTS = (
     ("Adam", "Alex", "Alicia", "Andrea", "Andy", "Antonio", "Auntie", "Belinda", "Benjamin", "Caleb", "David")
-    + ("Diogo", "Ed", "Edward", "Gene", "Gustave", "Henrique", "Iven", "Jacky", "John", "Lee", "Linda", "Marcelo")
+    + (
+        "Diogo",
+        "Ed",
+        "Edward",
+        "Gene",
+        "Gustave",
+        "Henrique",
+        "Iven",
+        "Jacky",
+        "John",
+        "Lee",
+        "Linda",
+        "Marcelo",
+    )
     + ("Marco", "Max", "Michael", "Mike", "Pablo", "Paul", "Pedro", "Quincy", "Rob", "Robert", "Steph", "Zac")
     + ("anika", "klatt", "klatt2", "klatt3", "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m8")
 )
@@ -86,7 +108,9 @@ def random_utterance(seed: int) -> Utterance:
     if rng.random() < 0.65:
         breath = rng.choice([0, rng.uniform(0, 0.3), rng.uniform(0.3, 0.9), 1], p=[0.45, 0.35, 0.14, 0.06])
         samples = augment.respoken(samples, rng, tract=float(rng.uniform(0.86, 1.16)), breath=float(breath))
-    samples, phones = padded(samples, phones, before=float(rng.uniform(0.05, 0.9)), after=float(rng.uniform(0.1, 1)))
+    samples, phones = padded(
+        samples, phones, before=float(rng.uniform(0.05, 0.9)), after=float(rng.uniform(0.1, 1))
+    )
     if rng.random() < 0.2:
         samples = _with_breath(samples, phones, rng)
     return Utterance(augment.random_recording(samples, rng), phones, text, voice)
@@ -108,7 +132,9 @@ def padded(
     return sound, [*moved, Phone(PAUSE, moved[-1].end, len(sound) / SPEECH_RATE)]
 
 
-def _with_breath(samples: np.ndarray, phones: list[Phone], rng: np.random.Generator) -> Float32[np.ndarray, " n"]:
+def _with_breath(
+    samples: np.ndarray, phones: list[Phone], rng: np.random.Generator
+) -> Float32[np.ndarray, " n"]:
     """A breath heard in the first or last pause: shaped noise, the lips staying as they are."""
     pause = phones[0] if rng.random() < 0.6 else phones[-1]
     length = min(pause.end - pause.start, rng.uniform(0.15, 0.5))

@@ -35,7 +35,12 @@ LABEL_LAG = {
 }
 """Seconds to add to a voice's labels so that they agree with its sound; absent means under 2 ms."""
 
-_MEAN_F0 = {"slt": 170.0, "rms": 105.0, "awb": 120.0, "kal16": 105.0}  # Hz, what each flite voice is set to by default
+_MEAN_F0 = {
+    "slt": 170.0,
+    "rms": 105.0,
+    "awb": 120.0,
+    "kal16": 105.0,
+}  # Hz, what each flite voice is set to by default
 _VOICELESS_STOPS = frozenset(("p", "t", "k", "ch"))
 _CLOSURE_DB = 26.0  # a closure is this far below the loudest of the 300 ms around it
 _LONGEST_CLOSURE = 0.14
@@ -63,7 +68,9 @@ def synthesize(
     try:
         samples, phones = engines[voice.engine](text, voice.name, rate, pitch)
     except OSError as missing:
-        raise InputError(f"{voice.engine} is not installed ({missing}); install the package of that name.") from missing
+        raise InputError(
+            f"{voice.engine} is not installed ({missing}); install the package of that name."
+        ) from missing
     if not phones or not len(samples):
         raise InputError(f"{voice.engine} says nothing with voice {voice.name!r} for {text[:60]!r}.")
     lag = LABEL_LAG.get((voice.engine, voice.name), 0.0)
@@ -72,7 +79,9 @@ def synthesize(
 
 def _fitted(phones: list[Phone], lag: float, duration: float) -> list[Phone]:
     """Phones moved by `lag`, the first stretched to the start of the sound and a pause added up to its end."""
-    moved = [Phone(p.label, p.start + lag, min(p.end + lag, duration)) for p in phones if p.start + lag < duration]
+    moved = [
+        Phone(p.label, p.start + lag, min(p.end + lag, duration)) for p in phones if p.start + lag < duration
+    ]
     moved[0] = moved[0]._replace(start=0.0)
     if moved[-1].end < duration:
         moved.append(Phone(PAUSE, moved[-1].end, duration))
@@ -128,7 +137,7 @@ def _festival(text: str, name: str, rate: float, pitch: float) -> tuple[np.ndarr
         script.write_text(
             f"(voice_{name})(Parameter.set 'Duration_Stretch {1 / rate:.4f})\n"
             f'(set! u (utt.synth (Utterance Text "{quoted}")))\n'
-            f"(utt.save.wave u \"{wav}\" 'riff)(utt.save.segs u \"{labels}\")\n"
+            f'(utt.save.wave u "{wav}" \'riff)(utt.save.segs u "{labels}")\n'
         )
         _run(["festival", "-b", str(script)])
         rows = [line.split() for line in labels.read_text().splitlines()]
@@ -137,7 +146,9 @@ def _festival(text: str, name: str, rate: float, pitch: float) -> tuple[np.ndarr
 
 
 def _espeak(text: str, name: str, rate: float, pitch: float) -> tuple[np.ndarray, list[Phone]]:
-    samples, native_rate, events = _espeak_library().speak(text, name, int(165 * rate), int(min(99, 50 * pitch)))
+    samples, native_rate, events = _espeak_library().speak(
+        text, name, int(165 * rate), int(min(99, 50 * pitch))
+    )
     samples = _at_speech_rate(samples, native_rate)
     ends = [*(start for start, _ in events[1:]), len(samples) / SPEECH_RATE]
     phones: list[Phone] = []

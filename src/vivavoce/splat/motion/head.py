@@ -13,8 +13,8 @@ LIMIT = 9.5
 """Degrees on each axis of the head against the torso, approached softly; the torso adds TORSO_LIMIT."""
 TORSO_LIMIT = 2.5
 
-_POSTURE = (2.3, 1.1, 1.0)  # standard deviations of the postures a speaker takes, degrees of yaw, pitch, roll
-_SWAY = (0.9, 0.6, 0.55)  # of the noise on top
+_POSTURE = (3.0, 1.5, 1.4)  # standard deviations of the postures a speaker takes, degrees of yaw, pitch, roll
+_SWAY = (1.0, 0.7, 0.6)  # of the noise on top
 _IDLE = 0.4  # share of posture and sway that stays in silence
 _PULL = 0.8  # degrees per standard deviation of pitch and loudness
 _POSTURE_TIME = (3.0, 7.0)  # seconds between shifts of posture without a phrase boundary
@@ -23,7 +23,8 @@ _NODS = {  # chance, and degrees of yaw, pitch and roll per degree of size; yaw 
     "up": (0.14, (0.15, -0.6, 0.1)),
     "turn": (0.12, (0.7, 0.3, -0.4)),
 }
-_RISE, _FALL = (0.1, 0.13), (0.26, 0.42)  # seconds of a nod's way out and back
+_RISE, _RISE_PER_DEGREE = (0.1, 0.125), 0.012  # seconds of the way out: larger nods take longer
+_FALL = (2.2, 3.0)  # of the way back, in those of the way out
 
 
 class Head:
@@ -59,7 +60,7 @@ class Head:
         talking = self._talking.follow(float(cue.speech))
         if cue.onset or cue.time >= self._next_posture:
             self._shift(cue)
-        if cue.accent and cue.time >= self._nod_free and self._rng.random() < 0.35 + 0.65 * cue.accent:
+        if cue.accent and cue.time >= self._nod_free and self._rng.random() < 0.3 + 0.6 * cue.accent:
             self._strike(cue)
         loudness, pitch = self._loudness.follow(cue.loudness), self._pitch.follow(cue.pitch)
         pulls = (loudness, pitch, pitch)
@@ -67,9 +68,11 @@ class Head:
         angles = []
         for axis in range(3):
             sway = _SWAY[axis] * (_IDLE + (1 - _IDLE) * talking) * idle * self._sway[axis].step()
-            free = self._posture[axis].at(cue.time) + self._nod[axis].at(cue.time)
             pull = self._gain[axis].at(cue.time) * talking * pulls[axis]
-            angles.append(LIMIT * math.tanh((sway + self._scale * (free + pull)) / LIMIT))
+            angle = (
+                sway + self._scale * (self._posture[axis].at(cue.time) + pull) + self._nod[axis].at(cue.time)
+            )
+            angles.append(LIMIT * math.tanh(angle / LIMIT))
         return angles[0], angles[1], angles[2]
 
     def _shift(self, cue: Cue) -> None:
@@ -87,11 +90,12 @@ class Head:
 
     def _strike(self, cue: Cue) -> None:
         """One nod, up-nod or turn, from now on, with traces of the other axes."""
-        size = (1.2 + 3.4 * cue.accent) * float(np.exp(0.25 * self._rng.standard_normal()))
+        size = self._scale * (1.2 + 3.6 * cue.accent) * float(np.exp(0.25 * self._rng.standard_normal()))
         odds, shares = zip(*_NODS.values(), strict=True)
         yaw, pitch, roll = shares[int(self._rng.choice(len(odds), p=np.array(odds)))]
         side = 1.0 if self._rng.random() < 0.5 else -1.0
-        rise, fall = float(self._rng.uniform(*_RISE)), float(self._rng.uniform(*_FALL))
+        rise = float(self._rng.uniform(*_RISE)) + _RISE_PER_DEGREE * size
+        fall = rise * float(self._rng.uniform(*_FALL))
         for axis, share in enumerate((side * yaw, pitch, side * roll)):
             self._nod[axis].pulse(size * share, cue.time, rise, fall)
         self._nod_free = cue.time + rise + 0.5 * fall

@@ -59,7 +59,9 @@ FASTEST_OPENING, FASTEST_CLOSING = 9.0, 11.0
 COMPRESSION = 0.15
 """How far beyond contact the lips aim in p, b, m, in units of the gap."""
 
-_ANTICIPATION = np.array([0.055, 0.060, 0.090, 0.100, 0.035, 0.035])  # seconds: the decay of dominance before a phone
+_ANTICIPATION = np.array(
+    [0.055, 0.060, 0.090, 0.100, 0.035, 0.035]
+)  # seconds: the decay of dominance before a phone
 _CARRYOVER = np.array([0.050, 0.055, 0.070, 0.070, 0.030, 0.030])  # and after it
 _CONTACT_SHARE = {"p": 0.60, "b": 0.80, "m": 0.95}  # of the phone; the rest is burst and aspiration
 _FASTEST_SHAPING = 9.0  # a second, of every other channel
@@ -78,7 +80,9 @@ def articulation_from_phones(
     times = (np.arange(int(np.ceil(duration * fine)) + 1) + 0.5) / fine
     phones = _tidied(phones, duration)
     blend = _blend(phones, times)
-    tuck = _plateaus(times, [(p.start - 0.005, p.end - 0.01) for p in phones if p.label in LABIODENTAL], rise=0.06)
+    tuck = _plateaus(
+        times, [(p.start - 0.005, p.end - 0.01) for p in phones if p.label in LABIODENTAL], rise=0.06
+    )
     aperture = _aperture(phones, blend[:, 0], times, fine)
     press = np.clip(-aperture / COMPRESSION, 0, 1)
     aperture = np.maximum(aperture, 0)
@@ -96,12 +100,20 @@ def articulation_from_phones(
 
 def contacts(phones: Sequence[Phone]) -> list[tuple[float, float]]:
     """Start and end in seconds of every lip contact of p, b and m, release and aspiration left out."""
-    return [(p.start, p.start + _CONTACT_SHARE[p.label] * (p.end - p.start)) for p in phones if p.label in BILABIAL]
+    return [
+        (p.start, p.start + _CONTACT_SHARE[p.label] * (p.end - p.start))
+        for p in phones
+        if p.label in BILABIAL
+    ]
 
 
 def silences(phones: Sequence[Phone], duration: float) -> list[tuple[float, float]]:
     """Start and end in seconds of every pause longer than `SHORT_PAUSE`, neighbouring pauses taken as one."""
-    return [(p.start, p.end) for p in _tidied(phones, duration) if p.label == PAUSE and p.end - p.start > SHORT_PAUSE]
+    return [
+        (p.start, p.end)
+        for p in _tidied(phones, duration)
+        if p.label == PAUSE and p.end - p.start > SHORT_PAUSE
+    ]
 
 
 def _tidied(phones: Sequence[Phone], duration: float) -> list[Phone]:
@@ -121,7 +133,8 @@ def _tidied(phones: Sequence[Phone], duration: float) -> list[Phone]:
 def _blend(phones: list[Phone], times: np.ndarray) -> Float64[np.ndarray, "t 6"]:
     """Dominance-weighted mean of the phones' shapes (Cohen & Massaro 1993, eq. 1-3 with an exponent of one)."""
     rows = [
-        _SHORT_PAUSE if p.label == PAUSE and p.end - p.start <= SHORT_PAUSE else _SHAPES[p.label] for p in phones
+        _SHORT_PAUSE if p.label == PAUSE and p.end - p.start <= SHORT_PAUSE else _SHAPES[p.label]
+        for p in phones
     ]
     table = np.array(rows)
     targets, strengths = table[:, :6], table[:, [6, 6, 7, 7, 6, 6]]
@@ -136,7 +149,9 @@ def _blend(phones: list[Phone], times: np.ndarray) -> Float64[np.ndarray, "t 6"]
     return blended
 
 
-def _aperture(phones: list[Phone], carrier: np.ndarray, times: np.ndarray, rate: float) -> Float64[np.ndarray, " t"]:
+def _aperture(
+    phones: list[Phone], carrier: np.ndarray, times: np.ndarray, rate: float
+) -> Float64[np.ndarray, " t"]:
     """The lip gap, negative where the lips are compressed: consonants and pauses cut into the vowels' carrier."""
     gap = carrier.copy()
     for phone in phones:
@@ -144,7 +159,9 @@ def _aperture(phones: list[Phone], carrier: np.ndarray, times: np.ndarray, rate:
             inside = (times > phone.start) & (times < phone.end - 0.01)
             gap[inside] = np.minimum(gap[inside], _SHAPES[phone.label][0])
     for start, end in silences(phones, phones[-1].end):
-        rest = (times > (start + 0.12 if start > 0 else 0)) & (times < (end - 0.08 if end < times[-1] - 0.01 else end + 1))
+        rest = (times > (start + 0.12 if start > 0 else 0)) & (
+            times < (end - 0.08 if end < times[-1] - 0.01 else end + 1)
+        )
         gap[rest] = 0.0
     for start, end in contacts(phones):
         # the way from contact to full compression and back lies inside the contact
@@ -153,7 +170,9 @@ def _aperture(phones: list[Phone], carrier: np.ndarray, times: np.ndarray, rate:
     return _smoothed(_speed_limited(gap, rate, FASTEST_OPENING, FASTEST_CLOSING), rate)
 
 
-def _plateaus(times: np.ndarray, intervals: list[tuple[float, float]], rise: float) -> Float64[np.ndarray, " t"]:
+def _plateaus(
+    times: np.ndarray, intervals: list[tuple[float, float]], rise: float
+) -> Float64[np.ndarray, " t"]:
     """One inside every interval, falling linearly to zero over `rise` seconds on both sides."""
     height = np.zeros(len(times))
     for start, end in intervals:
@@ -162,7 +181,9 @@ def _plateaus(times: np.ndarray, intervals: list[tuple[float, float]], rise: flo
     return height
 
 
-def _speed_limited(track: np.ndarray, rate: float, opening: float, closing: float) -> Float64[np.ndarray, " t"]:
+def _speed_limited(
+    track: np.ndarray, rate: float, opening: float, closing: float
+) -> Float64[np.ndarray, " t"]:
     """The largest track below `track` that rises no faster than `opening` and falls no faster than `closing`.
 
     min over s of track(s) + opening * (t - s) for s < t and + closing * (s - t) for s > t: minima, the contacts,

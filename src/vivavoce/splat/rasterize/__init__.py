@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -16,7 +15,6 @@ from vivavoce.errors import InputError
 from vivavoce.splat.rasterize.rules import EPS2D
 from vivavoce.types import Camera
 
-Backend = Literal["auto", "cpu", "cuda", "reference"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def rasterize(
     camera: Camera,
     *,
     background: Float32[np.ndarray, "3"] | Float32[np.ndarray, "H W 3"] | None = None,
-    backend: Backend = "auto",
+    backend: str = "auto",
     eps2d: float = EPS2D,
 ) -> Rendering:
     """Draw N Gaussians: means in metres in camera space, covariances in m^2 as xx, xy, xz, yy, yz, zz, opacities

@@ -76,7 +76,7 @@ class CpuRasterizer:
         count = len(means)
         if count > self.capacity:
             raise InputError(f"{count} Gaussians do not fit this rasteriser: make one with capacity={count}.")
-        means, covariances, opacities = map(np.ascontiguousarray, (means, covariances, opacities))
+        means, covariances, opacities = map(_kernel_array, (means, covariances, opacities))
         self._depths, self._opacities = means[:, 2], opacities
         boxes = self._boxes[:count]
         place.project(means, covariances, opacities, self._view, self._splats, boxes)
@@ -93,7 +93,7 @@ class CpuRasterizer:
         self, colors: Float32[np.ndarray, "N 3"]
     ) -> tuple[Float32[np.ndarray, "H W 3"], Float32[np.ndarray, "H W"]]:
         """Premultiplied RGB and transmittance of the Gaussians placed last, in these colours."""
-        self._colors = colors = np.ascontiguousarray(colors)
+        self._colors = colors = _kernel_array(colors)
         blend.blend(self._splats, colors, self._starts, self._lists, self._rgb, self._transmittance)
         return self._rgb, self._transmittance
 
@@ -133,3 +133,8 @@ class CpuRasterizer:
             self._splats, self._colors, self._starts, self._lists, image_gradient, rest, with_opacity, by_all
         )
         return by_all
+
+
+def _kernel_array(array: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    """Contiguous and writable: numba compiles a kernel again for every other kind of array."""
+    return np.require(array, requirements="CW")

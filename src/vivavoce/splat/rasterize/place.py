@@ -97,6 +97,8 @@ def project(means, covariances, opacities, view, splats, boxes):
         top = np.int64(_hold(mean_y - reach_y, 0.0, height) + 0.5)
         bottom = np.int64(_hold(mean_y + reach_y, -0.5, height) + 0.5)
         seen = (z >= NEAR) & (opacities[i] >= ALPHA_MIN) & (determinant > 0) & (sxx > 0)
+        # false as well for what is infinite or not a number
+        seen &= (z < np.inf) & (determinant < np.inf)
         drawn = np.int64(seen & (left < right) & (top < bottom))
         right, bottom = (right + TILE - 1) >> _TILE_BITS, (bottom + TILE - 1) >> _TILE_BITS
         boxes[i] = drawn * ((left >> _TILE_BITS) | right << 16 | (top >> _TILE_BITS) << 32 | bottom << 48)
