@@ -16,7 +16,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_readable(path: Path, kind: str) -> None:
-    """Raise InputError unless `path` is a file with something in it that may be read; `kind` as in "photo"."""
+    """Raise InputError unless `path` is a file that may be read and is not empty; `kind` as in "photo"."""
     if path.is_dir():
         raise InputError(f"{path} is a folder, not a {kind}: give a file.")
     if not path.exists():
@@ -25,7 +25,9 @@ def check_readable(path: Path, kind: str) -> None:
         with path.open("rb") as file:
             empty = not file.read(1)
     except OSError as error:
-        raise InputError(f"The {kind} {path} cannot be read ({error.strerror}): check its permissions.") from error
+        raise InputError(
+            f"The {kind} {path} cannot be read ({error.strerror}): check its permissions."
+        ) from error
     if empty:
         raise InputError(f"The {kind} {path} is empty (0 bytes): give another file.")
 
@@ -65,7 +67,9 @@ def check_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OutputError(f"Nothing can be written to {folder} ({error.strerror}): choose another place.") from error
+        raise OutputError(
+            f"Nothing can be written to {folder} ({error.strerror}): choose another place."
+        ) from error
 
 
 @contextlib.contextmanager

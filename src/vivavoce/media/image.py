@@ -43,7 +43,7 @@ class Photo:
 
 
 def read_photo(path: Path) -> Photo:
-    """Read a picture file: any orientation tag, colour profile, palette, bit depth, grey, CMYK, with alpha or without.
+    """Read a picture file: any orientation, colour profile, palette, bit depth, grey or CMYK, with alpha or not.
 
     Pictures of more than `KEPT_PIXELS` are reduced. Raises InputError if there is no such file, it holds no
     picture, is damaged, or has sides or an area outside of what can be used.
@@ -56,7 +56,9 @@ def read_photo(path: Path) -> Photo:
         try:
             image, alpha = _pixels(picture)
         except _DAMAGE as error:
-            raise InputError(f"The photo {path} is damaged or cut off ({error}): give an intact copy.") from error
+            raise InputError(
+                f"The photo {path} is damaged or cut off ({error}): give an intact copy."
+            ) from error
     return Photo(image, alpha, path, sha256)
 
 
@@ -101,12 +103,14 @@ def _open(path: Path) -> Picture:
             picture = Image.open(path)
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"The photo {path} has far more than the {MAX_PIXELS / 1e6:.0f} million pixels that can be used: reduce it."
+            f"The photo {path} has far more than {MAX_PIXELS / 1e6:.0f} million pixels: reduce it to that many."
         ) from error
     except Image.UnidentifiedImageError as error:
         if _starts_as_picture(path):
             raise InputError(f"The photo {path} is damaged or cut off: give an intact copy.") from error
-        raise InputError(f"{path} is not a picture that can be read: give a JPEG, PNG, WebP or TIFF.") from error
+        raise InputError(
+            f"{path} is not a picture that can be read: give a JPEG, PNG, WebP or TIFF."
+        ) from error
     except _DAMAGE as error:
         raise InputError(f"The photo {path} is damaged or cut off ({error}): give an intact copy.") from error
     if picture.format in _REFUSED_FORMATS:
@@ -127,7 +131,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
         )
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"The photo {path} is {width}x{height} pixels: reduce it to at most {MAX_PIXELS / 1e6:.0f} million."
+            f"The photo {path} is {width}x{height} pixels: reduce it to {MAX_PIXELS / 1e6:.0f} million at most."
         )
 
 

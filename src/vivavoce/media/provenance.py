@@ -1,7 +1,7 @@
 """What a file says of its own making: that it was generated, by what, and from which inputs.
 
-The record is JSON in the `comment` tag of a video and in the `Comment` text of a PNG. The label that other software
-looks for, IPTC's digital source type, stands beside it as XMP where the container has a place for it.
+The record is JSON in the `comment` tag of a video and in the `Comment` text of a PNG. The label that other
+software looks for, IPTC's digital source type, stands beside it as XMP where the container has a place for it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOTICE = "AI-generated: this was made by a computer from a photo and a recordin
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a picture or video came about. `inputs` maps a role, as "speech", to (file name, SHA-256 in hex)."""
+    """How a picture or video came about. `inputs` maps a role, as "speech", to (file name, SHA-256)."""
 
     method: str
     seed: int
@@ -112,9 +112,12 @@ def _picture_tags(path: Path) -> Mapping[Any, Any]:
 
 def _container_tags(path: Path) -> Mapping[str, str]:
     import av
+    from av.error import FFmpegError
 
     try:
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        with av.open(
+            f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        ) as container:
             return dict(container.metadata)
-    except (av.FFmpegError, OSError, ValueError):
+    except (FFmpegError, OSError, ValueError):
         return {}
