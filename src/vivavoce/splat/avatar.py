@@ -1,5 +1,4 @@
-"""An avatar on disk: `canonical.ply`, `rig.safetensors`, `background.png`, and `avatar.json` that vouches for
-them."""
+"""An avatar on disk: `canonical.ply`, `rig.safetensors`, `background.png`; `avatar.json` vouches for them."""
 
 from __future__ import annotations
 
@@ -22,6 +21,10 @@ from vivavoce.splat.skeleton import Skeleton
 from vivavoce.types import Binding, Camera, Gaussians
 
 FORMAT = 1
+
+EPS2D = 0.05
+"""Low-pass of the rasteriser, px^2: Gaussians of a pixel's size need less than free-view scenes' 0.3."""
+
 _FILES = ("canonical.ply", "rig.safetensors", "background.png")
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vivavoce.errors import OutputError
-from vivavoce.splat.avatar import Avatar, quats_and_scales, save_avatar
+from vivavoce.features.joints import smplx_joints
+from vivavoce.features.matte import foreground_colors
+from vivavoce.features.plate import background_plate
+from vivavoce.features.portrait import Portrait, analyze
+from vivavoce.media.image import read_photo
+from vivavoce.splat.avatar import EPS2D, Avatar, quats_and_scales, save_avatar
 from vivavoce.splat.fit import fit_colors
 from vivavoce.splat.lift import Lifted, lift_layers, make_lift
 from vivavoce.splat.rasterize.cpu import CpuRasterizer
@@ -18,18 +23,11 @@ from vivavoce.splat.reconstruct import Canvas, reconstruct
 from vivavoce.splat.skinning import rest_positions
 from vivavoce.types import Camera, Gaussians
 
-if TYPE_CHECKING:
-    from vivavoce.features.portrait import Portrait
-
 SHORT_SIDE = 512
 """Pixels of the canvas an avatar is built on; smaller photos keep their own size."""
 
 PAD = 24
 """Pixels of picture continued beyond each edge of the canvas, so that a moving body shows no border."""
-
-EPS2D = 0.05
-"""Low-pass of the rasteriser, px^2: Gaussians of a pixel's size need less than the 0.3 of free-view
-scenes."""
 
 
 def create_avatar(photo: Path, out: Path, *, face: int | None = None) -> Path:
@@ -38,11 +36,6 @@ def create_avatar(photo: Path, out: Path, *, face: int | None = None) -> Path:
     `face` chooses among several people, counted from the left, from 1; by default the largest face speaks.
     Raises InputError for a photo that cannot be used and OutputError for a folder that cannot be written.
     """
-    import warnings
-
-    from vivavoce.features.portrait import analyze
-    from vivavoce.media.image import read_photo
-
     photo, out = Path(photo), Path(out)
     _check_target(out)
     picture = read_photo(photo)
@@ -81,10 +74,6 @@ def build_avatar(portrait: Portrait, *, photo_sha256: str = "") -> Avatar:
 def make_canvas(portrait: Portrait) -> tuple[Canvas, int, int]:
     """The portrait at working resolution with padded edges, and its size without them (pixels)."""
     import cv2
-
-    from vivavoce.features.joints import smplx_joints
-    from vivavoce.features.matte import foreground_colors
-    from vivavoce.features.plate import background_plate
 
     h, w = portrait.matte.shape
     k = min(1.0, SHORT_SIDE / min(h, w))
@@ -130,8 +119,6 @@ def _fitted_colors(canvas: Canvas, lifted: Lifted, camera: Camera) -> np.ndarray
 def _background(portrait: Portrait) -> np.ndarray:
     """The plate behind the person at the photo's own resolution, at most 2048 pixels wide or high."""
     import cv2
-
-    from vivavoce.features.plate import background_plate
 
     h, w = portrait.matte.shape
     k = min(1.0, 2048 / max(h, w))

@@ -1,5 +1,4 @@
-"""The deformer: particles move rigidly, Gaussians follow by smooth weights, and stretch by the field's exact
-gradient."""
+"""The deformer: particles move rigidly, Gaussians follow by smooth weights and stretch by their gradient."""
 
 from __future__ import annotations
 
@@ -22,9 +21,9 @@ def deform(
 ) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N 6"]]:
     """Move Gaussians with their particles.
 
-    A Gaussian at x goes to y(x) = sum_k w_k(x) T_k x, and its covariance S (stored xx xy xz yy yz zz) to J S
-    J^T with J = dy/dx = sum_k w_k R_k + sum_k (T_k x) grad(w_k)^T. The translations alone are relative to x,
-    which keeps the second sum small and exact in float32. `out` reuses arrays of the results' shapes.
+    A Gaussian at x goes to y(x) = sum_k w_k(x) T_k x, and its covariance S (stored xx xy xz yy yz zz)
+    to J S J^T with J = dy/dx = sum_k w_k R_k + sum_k (T_k x) grad(w_k)^T. The translations alone are relative
+    to x, which keeps the second sum small and exact in float32. `out` reuses arrays of the results' shapes.
     """
     moved, turned = out if out is not None else (np.empty_like(means), np.empty_like(covariances))
     _deform(
@@ -38,7 +37,7 @@ MAX_STRETCH = 4.0
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _deform(means, covariances, indices, weights, gradients, transforms, moved, turned):
+def _deform(means, covariances, indices, weights, gradients, transforms, moved, turned):  # noqa: PLR0917
     slots = indices.shape[1]
     for n in range(means.shape[0]):
         x, y, z = means[n, 0], means[n, 1], means[n, 2]
@@ -50,8 +49,7 @@ def _deform(means, covariances, indices, weights, gradients, transforms, moved, 
             if w == 0.0 and gx == 0.0 and gy == 0.0 and gz == 0.0:
                 continue
             t = transforms[indices[n, k]]
-            # Displacements rather than positions: sum_k grad(w_k) = 0 makes both the same, this one loses no
-            # digits.
+            # Displacements rather than positions: sum_k grad(w_k) = 0 makes both equal, this loses no digits.
             ux = t[0, 0] * x + t[0, 1] * y + t[0, 2] * z + t[0, 3] - x
             uy = t[1, 0] * x + t[1, 1] * y + t[1, 2] * z + t[1, 3] - y
             uz = t[2, 0] * x + t[2, 1] * y + t[2, 2] * z + t[2, 3] - z

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from vivavoce.errors import InputError
+from vivavoce.media.audio import SpeechFile, open_speech
+from vivavoce.media.provenance import Provenance
+from vivavoce.media.video import VideoWriter, check_target
+from vivavoce.progress import track
 from vivavoce.splat.avatar import Avatar, load_avatar
+from vivavoce.splat.backgrounds import resolve_background
+from vivavoce.splat.driver import Driver
+from vivavoce.splat.render import Renderer
+from vivavoce.types import SPEECH_RATE, Motion
 
 METHOD = "splat"
+BLOCK_SECONDS = 0.4
 MAX_SECONDS = 6 * 3600.0
 """Longer recordings are refused: they are rarely meant, and take hours and gigabytes."""
 
@@ -27,21 +39,13 @@ def generate(
     text: str | None = None,
     face: int | None = None,
 ) -> Path:
-    """Make the person of `source` (a photo or an avatar folder) speak the recording `speech`, as the video
-    `out`.
+    """Make the person of `source` (a photo or an avatar folder) speak the recording `speech`, as a video.
 
     `size` is the short side in pixels (default: the avatar's), `background` "photo", "transparent", a colour
     or a picture's path, `expressiveness` 0..2 how lively head, brows and hands are; `text` the words, where
-    they are known, for sharper timing. The same seed gives the same motion. Returns `out`. Raises InputError
-    and OutputError with what is wrong.
+    they are known, for sharper timing. The same seed gives the same motion. Returns `out`.
+    Raises InputError and OutputError with what is wrong.
     """
-    from vivavoce.media.audio import open_speech
-    from vivavoce.media.provenance import Provenance
-    from vivavoce.media.video import VideoWriter, check_target
-    from vivavoce.progress import track
-    from vivavoce.splat.backgrounds import resolve_background
-    from vivavoce.splat.render import Renderer
-
     source, speech, out = Path(source), Path(speech), Path(out)
     check_target(out, alpha=background == "transparent")
     sound = open_speech(speech)
@@ -64,10 +68,10 @@ def generate(
         with VideoWriter(
             out, width, height, fps, sound=speech, provenance=provenance, alpha=plate is None
         ) as writer:
-            motions = _motions(
-                avatar, sound, frames, fps=fps, seed=seed, expressiveness=expressiveness, text=text
+            driver = Driver(
+                avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=_script(sound, text)
             )
-            drawn = (frame for motion in motions for frame in renderer(motion))
+            drawn = (frame for motion in _motions(driver, sound) for frame in renderer(motion))
             for frame in track(drawn, total=frames, description=f"{out.name}"):
                 writer.write(frame)
     finally:
@@ -75,24 +79,26 @@ def generate(
     return out
 
 
-def _motions(
-    avatar: Avatar, sound, frames: int, *, fps: float, seed: int, expressiveness: float, text: str | None
-):
-    """Motion in short runs of frames, exactly `frames` in all; memory does not grow with the speech."""
-    from vivavoce.splat.driver import Driver
+def _motions(driver: Driver, sound: SpeechFile) -> Iterator[Motion]:
+    """Motion in short runs of frames, so that memory does not grow with the speech."""
+    for block in sound.blocks(BLOCK_SECONDS):
+        yield driver.push(block)
+    yield driver.finish()
 
-    driver = Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=_script(sound, text))
-    left = frames
-    for block in sound.blocks(0.4):
-        motion = driver.push(block)
-        yield motion.first(left)
-        left -= min(left, len(motion.transforms))
-    yield driver.finish(left)
+
+def _script(sound: SpeechFile, text: str | None) -> np.ndarray | None:
+    """The articulation of known words, or None where the network is to hear them."""
+    if text is None:
+        return None
+    from vivavoce.features.align import align
+    from vivavoce.splat.motion.targets import articulation_from_phones
+
+    samples = sound.read()
+    return articulation_from_phones(align(samples, text), len(samples) / SPEECH_RATE)
 
 
 def frame_size(avatar: Avatar, size: int | None) -> tuple[int, int]:
-    """Width and height of the frames, both even, with the photo's aspect; `size` is the short side in
-    pixels."""
+    """Width and height of the frames, both even, in the photo's aspect; `size` is the short side, pixels."""
     w, h = avatar.lift.camera.width, avatar.lift.camera.height
     k = 1.0 if size is None else size / min(w, h)
     return tuple(max(2, 2 * round(k * side / 2)) for side in (w, h))  # type: ignore[return-value]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float32
 
 from vivavoce.splat.animate import motion_of
 from vivavoce.splat.avatar import Avatar
-from vivavoce.splat.controls import ARTICULATION
-from vivavoce.splat.motion.articulation import ArticulationStream
+from vivavoce.splat.controls import ARTICULATION, RHYTHM
+from vivavoce.splat.motion.articulation import RATE, ArticulationModel, at_frames
 from vivavoce.splat.motion.rhythm import RhythmModel
-from vivavoce.types import Motion
+from vivavoce.types import SPEECH_RATE, Motion
 
 
 class Driver:
-    """One avatar, one speech: `push` samples at 16 kHz and get the frames they settle, `finish` for the last
-    ones.
+    """One avatar, one recording: `push` samples at 16 kHz and get the frames they settle, then `finish`.
 
-    The articulation (learned) and the rhythm (rules) run side by side; frame k shows the time (k + 0.5) /
-    fps.
+    The articulation (learned) and the rhythm (rules) run side by side, each at most 160 ms behind the
+    sound; frame k shows the time (k + 0.5) / fps. `script` is the whole recording's articulation where the
+    words are known (8 rows of controls at 50 Hz), and takes the network's place. The same samples, seed and
+    settings give the same motion, however the samples are cut into blocks.
     """
 
     def __init__(
@@ -28,29 +31,48 @@ class Driver:
         fps: float,
         seed: int = 0,
         expressiveness: float = 1.0,
-        articulation: object | None = None,
+        script: Float32[np.ndarray, "t 8"] | None = None,
     ) -> None:
-        self._avatar = avatar
-        self._fps = fps
-        self._articulation = articulation or ArticulationStream(fps=fps)
+        self._avatar, self._fps = avatar, fps
         self._rhythm = RhythmModel(fps, seed, expressiveness=expressiveness)
-        self._waiting: list[np.ndarray] = [
-            np.empty((0, len(ARTICULATION)), np.float32),
-            np.empty((0, 15), np.float32),
-        ]
+        self._heard = None if script is not None else ArticulationModel.load().stream()
+        self._track = np.zeros((0, len(ARTICULATION)), np.float32) if script is None else script
+        self._start = 0  # row of the whole track that self._track begins with
+        self._spoken = 0  # frames of articulation handed out
+        self._samples = 0
+        self._waiting = (np.zeros((0, len(ARTICULATION)), np.float32), np.zeros((0, len(RHYTHM)), np.float32))
 
     def push(self, samples: Float32[np.ndarray, " n"]) -> Motion:
         """Motion of the frames that these samples settle, possibly none."""
-        return self._join(self._articulation.push(samples), self._rhythm.push(samples))
+        self._samples += len(samples)
+        if self._heard is not None:
+            self._track = np.concatenate([self._track, self._heard.push(samples)])
+        # A frame needs the rows on both sides of its whole interval.
+        settled = math.floor(((self._start + len(self._track) - 1) / RATE) * self._fps - 0.5)
+        return self._join(self._speak(settled), self._rhythm.push(samples))
 
-    def finish(self, frames: int) -> Motion:
-        """The remaining frames, `frames` being the clip's total: the last row is held if the speech ends
-        within it."""
-        return self._join(self._articulation.finish(), self._rhythm.finish())
+    def finish(self) -> Motion:
+        """Motion of the remaining frames: ceil(duration fps) in all."""
+        if self._heard is not None:
+            self._track = np.concatenate([self._track, self._heard.finish()])
+        total = math.ceil(self._samples * self._fps / SPEECH_RATE - 1e-6)
+        return self._join(self._speak(total), self._rhythm.finish())
 
-    def _join(self, *parts: np.ndarray) -> Motion:
-        self._waiting = [np.concatenate([old, new]) for old, new in zip(self._waiting, parts, strict=True)]
-        ready = min(len(w) for w in self._waiting)
-        controls = np.concatenate([w[:ready] for w in self._waiting], axis=1)
-        self._waiting = [w[ready:] for w in self._waiting]
-        return motion_of(self._avatar, controls, self._fps)
+    def _speak(self, until: int) -> Float32[np.ndarray, "f 8"]:
+        """Articulation of the frames up to `until`; rows that no later frame needs are dropped."""
+        count = max(0, until - self._spoken)
+        frames = at_frames(self._track, self._fps, count, first=self._spoken, start=self._start / RATE)
+        self._spoken += count
+        if self._heard is not None:
+            spent = max(
+                0, min(math.floor(self._spoken / self._fps * RATE) - 3 - self._start, len(self._track) - 3)
+            )
+            self._track, self._start = self._track[spent:], self._start + spent
+        return frames
+
+    def _join(self, speech: Float32[np.ndarray, "a 8"], rhythm: Float32[np.ndarray, "b R"]) -> Motion:
+        """Motion of the frames for which both halves are there; the rest waits."""
+        parts = [np.concatenate(pair) for pair in zip(self._waiting, (speech, rhythm), strict=True)]
+        ready = min(map(len, parts))
+        self._waiting = (parts[0][ready:], parts[1][ready:])
+        return motion_of(self._avatar, np.concatenate([p[:ready] for p in parts], axis=1), self._fps)

@@ -1,5 +1,4 @@
-"""Eyeballs behind the lids: the photo's own iris and white, continued under the lids so that they may
-turn."""
+"""Eyeballs behind the lids: the photo's own iris and white, continued under the lids to let them turn."""
 
 from __future__ import annotations
 
@@ -45,7 +44,9 @@ def eye_layer(
     if core.sum() < 0.3 * open_eyes.sum():
         core = open_eyes.astype(np.uint8)
     wide = cv2.dilate(open_eyes.astype(np.uint8), kernel)
-    filled = cv2.inpaint((image * 255).astype(np.uint8), wide & (1 - core), 3, cv2.INPAINT_TELEA) / 255.0
+    filled = (
+        cv2.inpaint((image * 255).astype(np.uint8), cv2.subtract(wide, core), 3, cv2.INPAINT_TELEA) / 255.0
+    )
     layers = []
     for name, lids in (
         ("left_eye", topology.LEFT_LID_UPPER + topology.LEFT_LID_LOWER),

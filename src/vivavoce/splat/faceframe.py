@@ -15,8 +15,7 @@ INTERPUPILLARY_MM = 63.0
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """Axes as rows: to the picture's right along the eyes, down the face, and inwards (away from the
-    camera)."""
+    """Axes as rows: to the picture's right along the eyes, down the face, inwards (away from the camera)."""
 
     axes: Float[np.ndarray, "3 3"]
     height: float

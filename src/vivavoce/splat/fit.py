@@ -1,5 +1,8 @@
-"""Colours by linear least squares: for fixed Gaussians the picture is linear in them, so conjugate gradients
-find the best ones in a few renderings, without a step size."""
+"""Colours by linear least squares.
+
+For fixed Gaussians the picture is linear in them: conjugate gradients find the best in a few renderings,
+without a step size.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ from vivavoce.splat.rasterize.cpu import CpuRasterizer
 
 ITERATIONS = 16
 PRIOR = 0.02
-"""Pull towards the colours a Gaussian starts with, in squared blending weights: hidden Gaussians keep
-theirs."""
+"""Pull towards the colour a Gaussian starts with, in squared blending weights: hidden ones keep theirs."""
 
 
 def fit_colors(
@@ -22,11 +24,9 @@ def fit_colors(
     iterations: int = ITERATIONS,
     prior: float = PRIOR,
 ) -> Float32[np.ndarray, "N 3"]:
-    """Minimise |A c - target|^2 + prior |c - colors|^2 over the colours c of the Gaussians `raster` placed
-    last.
+    """Minimise |A c - target|^2 + prior |c - colors|^2 over colours c of what `raster` placed last.
 
-    A is the blending of `raster` (premultiplied, over black), `target` the premultiplied picture it should
-    give.
+    A is the blending of `raster` (premultiplied, over black), `target` the premultiplied picture to give.
     """
     x = colors.copy()
     residual = target - raster.blend(x)[0]

@@ -27,7 +27,7 @@ class Layer:
     """dz/dx and dz/dy of the surface the Gaussian lies in."""
 
 
-def flat_layer(
+def flat_layer(  # noqa: PLR0917
     kind: str,
     points: Float32[np.ndarray, "N 3"],
     sigma: float,

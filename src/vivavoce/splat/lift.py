@@ -74,16 +74,17 @@ class Lift:
 
 
 def make_lift(width: int, height: int, pad: int, millimetre: float) -> Lift:
-    """A camera for a picture of `width` x `height` canvas pixels on which `millimetre` pixels are a
-    millimetre."""
+    """A camera for a picture of `width` x `height` canvas pixels, `millimetre` of which are a millimetre."""
     focal = FOCAL_IN_SIDES * max(width, height)
     return Lift(Camera(width, height, focal, width / 2, height / 2), pad, 1e-3 / millimetre)
 
 
 @dataclass(frozen=True)
 class Lifted:
-    """All layers in space, sorted front to back within and between kinds; covariances are xx xy xz yy yz zz
-    in m^2."""
+    """All layers in space, sorted front to back within and between kinds.
+
+    Covariances are xx xy xz yy yz zz in m^2.
+    """
 
     means: Float32[np.ndarray, "N 3"]
     covariances: Float32[np.ndarray, "N 6"]
@@ -119,8 +120,10 @@ def lift_layers(layers: list[Layer], lift: Lift) -> Lifted:
 def _covariances(
     sigmas: Float32[np.ndarray, " N"], slopes: Float32[np.ndarray, "N 2"], metre: Float[np.ndarray, " N"]
 ) -> Float32[np.ndarray, "N 6"]:
-    """Discs in the surface z(x, y) that look round from the camera: s^2 (u u^T + v v^T) + thickness, u = (1,
-    0, z_x)."""
+    """Discs in the surface z(x, y) that look round from the camera.
+
+    s^2 (u u^T + v v^T) + thickness, with the tangents u = (1, 0, z_x) and v = (0, 1, z_y).
+    """
     zx, zy = slopes[:, 0].astype(np.float64), slopes[:, 1].astype(np.float64)
     v = (sigmas * metre) ** 2
     one, zero = np.ones_like(v), np.zeros_like(v)

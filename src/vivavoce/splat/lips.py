@@ -53,8 +53,7 @@ def measure_lips(face: Float[np.ndarray, "478 3"], frame: FaceFrame) -> LipModel
             for r in range(RINGS)
         ]
     )
-    # The relaxed mouth spans about 0.74 of the distance between the pupils (50 of 63 mm, less the corners'
-    # skin).
+    # The relaxed mouth spans about 0.74 of the distance between the pupils (50 of 63 mm, less skin).
     width = min(frame.mouth_width, 0.74 * 63.0 * frame.millimetre)
     corners = rest[0, :, [0, -1], 1].mean()
     return LipModel(rest, width, frame.mouth_width, frame.gap, float(-corners))
@@ -107,8 +106,7 @@ def _seam(
     own = upper + 0.34 * (lower - upper)
     tilt = (own[-1] - own[0]) / 2 * u[0]
     straight = own - tilt
-    # Bow of the photo's line between its corners and its middle; smiling bends it more than the relaxed
-    # mouth.
+    # Bow of the photo's line between its corners and its middle; a smile bends it more than rest does.
     corners, centre = straight[[0, -1]].mean(), straight[5]
     bow = corners - centre
     relaxed = np.clip(bow, -0.005 * lips.width, 0.03 * lips.width)
@@ -131,12 +129,11 @@ def _outer_rings(
     scale: Float[np.ndarray, "T 1"],
     arch: Float[np.ndarray, "1 11"],
 ) -> None:
-    """The lips' outer edge follows the seam in part, thicker when rounded, thinner when pressed; rings
-    between."""
+    """The lips' outer edge follows the seam in part, thicker when rounded, thinner when pressed."""
     outer = lips.rest[3]
     middle = lips.rest[0, 0, [0, -1], 0].mean()
-    for half, sign, follow in ((0, -1.0, 0.42), (1, 1.0, 0.8)):
-        follow = follow + (0.25 if half == 0 else 0.1) * c["round"]
+    for half, sign, at_rest in ((0, -1.0, 0.42), (1, 1.0, 0.8)):
+        follow = at_rest + (0.25 if half == 0 else 0.1) * c["round"]
         x = middle + (outer[half, :, 0] - middle) * (0.88 * scale + 0.12)
         out[:, 3, half, :, 0] = x - outer[half, :, 0]
         thicker = sign * lips.width * arch * (0.035 * c["round"] - 0.03 * c["press"])
@@ -152,8 +149,7 @@ def _protrude(
     c: dict[str, np.ndarray],
     arch: Float[np.ndarray, "1 11"],
 ) -> None:
-    """Rounding pushes the lips out, tucking and pressing pull them in; most at the seam, little at the outer
-    edge."""
+    """Rounding pushes the lips out, tucking and pressing pull them in, most at the seam."""
     depth = lips.width * arch * (-0.14 * c["round"] + 0.03 * c["press"])
     for ring, share in enumerate((0.8, 1.0, 0.9, 0.35)):
         out[:, ring, :, :, 2] += share * depth[:, None]

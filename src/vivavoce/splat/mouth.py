@@ -1,5 +1,4 @@
-"""The inside of the mouth: upper teeth on the skull, lower teeth and tongue on the jaw, and the dark behind
-them.
+"""The inside of the mouth: upper teeth on the skull, lower teeth and tongue on the jaw, the dark behind.
 
 Built in the face's axes in millimetres with mean adult tooth sizes (Ash & Nelson, Wheeler's Dental Anatomy),
 so the teeth of a person whose lips are shut are there when they part. Where the photo shows teeth, their
@@ -183,8 +182,7 @@ class _Builder:
 def _teeth(
     x: Float[np.ndarray, " n"], widths: tuple[float, ...]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Shade (dark between teeth, turning away at their sides) and how rounded the edge is there (0 middle, 1
-    side).
+    """Shade (dark between teeth and at their sides) and how rounded the edge is there (0 middle, 1 side).
 
     Widths foreshorten along the arch: a tooth at x is seen at the slope of the arch there.
     """

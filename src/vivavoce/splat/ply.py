@@ -20,8 +20,7 @@ _LEAST_OPACITY = 1e-6
 
 
 def write_ply(path: Path, gaussians: Gaussians) -> None:
-    """Write `gaussians` as float32 binary: scales as logarithms, opacities as logits, rotations as (w, x, y,
-    z)."""
+    """Write float32 binary: scales as logarithms, opacities as logits, rotations as (w, x, y, z)."""
     from plyfile import PlyData, PlyElement
 
     opacities = np.clip(gaussians.opacities.astype(np.float64), _LEAST_OPACITY, 1 - _LEAST_OPACITY)

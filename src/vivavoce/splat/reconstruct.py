@@ -1,5 +1,4 @@
-"""From a portrait on a canvas to layers of bound Gaussians: sheet, rig, eyes, mouth, and a backing behind the
-skin."""
+"""From a portrait on a canvas to layers of bound Gaussians: sheet, rig, eyes, mouth, backing of the skin."""
 
 from __future__ import annotations
 
@@ -63,7 +62,8 @@ def reconstruct(canvas: Canvas) -> Reconstruction:
     names = [*particle_names(sheet), "tongue"]
     index = {name: i for i, name in enumerate(names)}
 
-    mouth, eyes = hole_masks(sheet, canvas.matte.shape)
+    height, width = canvas.matte.shape
+    mouth, eyes = hole_masks(sheet, (height, width))
     if frame.gap == 0:
         mouth[:] = False
     look = look_into_mouth(canvas.image, mouth, eyes, frame, inner_contour(canvas.face, frame))
@@ -94,7 +94,7 @@ def _skeleton(canvas: Canvas, sheet: Sheet, frame: FaceFrame) -> Skeleton:
         found.setdefault(f"{side}_shoulder", found["neck"] + np.array([sign * 0.95 * h, 0.25 * h, 0.0]))
     middle = (found["left_shoulder"] + found["right_shoulder"]) / 2
     pelvis = found.get("pelvis", middle + np.array([0.0, 2.4 * h, 0.0]))
-    pelvis[:2] = np.where(pelvis[1] > middle[1] + h, pelvis[:2], middle[:2] + [0.0, 2.4 * h])
+    pelvis[:2] = np.where(pelvis[1] > middle[1] + h, pelvis[:2], middle[:2] + np.array([0.0, 2.4 * h]))
     found["pelvis"] = pelvis
     for k, name in enumerate(("spine3", "spine2", "spine1")):
         found[name] = middle + (pelvis - middle) * (0.2 + 0.27 * k)
@@ -116,7 +116,7 @@ def _finest_cells(canvas: Canvas, sheet: Sheet) -> Int8[np.ndarray, "H W"]:
 
     def inside(points: np.ndarray, grow: int) -> Bool[np.ndarray, "H W"]:
         mask = np.zeros(shape, np.uint8)
-        cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points[:, :2]).astype(np.int32)), 1)
+        cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points[:, :2]).astype(np.int32)), (1,))
         return cv2.dilate(mask, np.ones((2 * grow + 1, 2 * grow + 1), np.uint8)) > 0
 
     finest[inside(sheet.outline(), 2)] = 1
@@ -134,15 +134,16 @@ def _skin_layers(
     """The skin, clothes and hair of the sheet, and a coarse backing that shows where they stretch apart."""
     import cv2
 
-    shape = canvas.matte.shape
-    under = triangle_map(sheet, shape)
+    height, width = canvas.matte.shape
+    under = triangle_map(sheet, (height, width))
     under[holes] = -1
     wanted = (canvas.matte > 0.02) & (under >= 0)
     finest = _finest_cells(canvas, sheet)
-    for detail in DETAIL * 1.35 ** np.arange(9):
-        centres, sides = place(canvas.image, wanted, finest, detail=float(detail))
+    centres, sides = place(canvas.image, wanted, finest)
+    for detail in DETAIL * 1.35 ** np.arange(1, 9):
         if len(centres) <= BUDGET:
             break
+        centres, sides = place(canvas.image, wanted, finest, detail=float(detail))
     skin = _on_sheet(canvas, sheet, grid_weights, under, centres, sides)
 
     solid = cv2.erode((canvas.matte > 0.9).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
@@ -159,7 +160,7 @@ def _fields_after_points(layer: Layer) -> tuple:
     return layer.sigmas, layer.colors, layer.opacities, layer.binding, layer.slopes
 
 
-def _on_sheet(
+def _on_sheet(  # noqa: PLR0917
     canvas: Canvas,
     sheet: Sheet,
     grid_weights: Float[np.ndarray, "G J"],
@@ -167,8 +168,7 @@ def _on_sheet(
     centres: Float32[np.ndarray, "N 2"],
     sides: Float32[np.ndarray, " N"],
 ) -> Layer:
-    """Gaussians at given places of the sheet, lying in its surface, coloured and made opaque from the
-    canvas."""
+    """Gaussians at given places of the sheet, in its surface, with the canvas's colour and opacity."""
     h, w = canvas.matte.shape
     xi = np.clip(centres[:, 0].astype(int), 0, w - 1)
     yi = np.clip(centres[:, 1].astype(int), 0, h - 1)

@@ -1,5 +1,4 @@
-"""Frames of a driven avatar: deform, rasterise, and lay over a background; two frames at once on two
-cores."""
+"""Frames of a driven avatar: deform, rasterise, and lay over a background; a frame a core at once."""
 
 from __future__ import annotations
 
@@ -11,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from vivavoce.splat.avatar import Avatar
-from vivavoce.splat.create import EPS2D
+from vivavoce.splat.avatar import EPS2D, Avatar
 from vivavoce.splat.deform import deform
 from vivavoce.splat.rasterize.compose import compose, compose_transparent
 from vivavoce.splat.rasterize.cpu import CpuRasterizer

@@ -23,11 +23,12 @@ from vivavoce.splat.skinning import smoothstep
 JAW_OPEN = np.deg2rad(10.5)
 """Jaw rotation at jaw = 1: about 18 mm at the incisors (Ostry & Munhall 1994, loud open vowels)."""
 
-# Points of the face that speech leaves in place: without them the interpolation would drag nose and temples
-# along. fmt: off
+# Points of the face that speech leaves in place: without them the interpolation would drag nose and temples.
+# fmt: off
 ANCHORS = (
-    *(1, 2, 4, 5, 6, 168, 8, 9, 151, 10, 98, 327, 97, 326, 94, 19, 195, 197, 101, 330, 117, 346, 111, 340, 234, 454),
-    *(127, 356, 162, 389, 54, 284, 67, 297, 103, 332, 109, 338, 21, 251, 93, 323, 116, 345, 123, 352, 50, 280),
+    *(1, 2, 4, 5, 6, 168, 8, 9, 151, 10, 98, 327, 97, 326, 94, 19, 195, 197, 101, 330, 117, 346, 111, 340),
+    *(234, 454, 127, 356, 162, 389, 54, 284, 67, 297, 103, 332, 109, 338, 21, 251, 93, 323, 116, 345, 123),
+    *(352, 50, 280),
     *(24, 254, 23, 253, 22, 252, 110, 339, 26, 256, 112, 341, 243, 463),
 )
 # fmt: on
@@ -45,8 +46,7 @@ EXTRA_PARTICLES = ("tongue",)
 
 @dataclass(frozen=True)
 class Rig:
-    """What turns controls into particle transforms for one avatar. V = face and rim vertices, P = control
-    points."""
+    """Turns controls into particle transforms of one avatar; V face and rim vertices, P control points."""
 
     frame: FaceFrame
     lips: LipModel
@@ -88,8 +88,7 @@ class Rig:
         return chain(self.skeleton.positions, turns, shifts, len(controls))
 
     def _arm(self, side: str, beat: Float[np.ndarray, " T"]) -> dict[str, Float[np.ndarray, "T 3 3"]]:
-        """A beat lifts the hand: the forearm turns in the picture's plane about the elbow, wrist and fingers
-        follow."""
+        """A beat lifts the hand: the forearm turns about the elbow in the picture's plane, with the hand."""
         if f"{side}_wrist" not in self.skeleton.seen or f"{side}_elbow" not in self.skeleton.seen:
             return {}
         reach = self.skeleton[f"{side}_wrist"] - self.skeleton[f"{side}_elbow"]
@@ -158,8 +157,7 @@ class Rig:
     def _lid(
         self, upper: tuple[int, ...], lower: tuple[int, ...], controls: Float[np.ndarray, "T C"]
     ) -> Float[np.ndarray, "T p 3"]:
-        """Upper lid falls to just above the lower one, which rises a little (Evinger 1991); lids follow the
-        gaze."""
+        """The upper lid falls almost to the lower, which rises a little (Evinger 1991); gaze moves both."""
         blink = np.clip(controls[:, INDEX["blink"]], 0, 1)[:, None, None]
         up, low = self.vertices[list(upper)], self.vertices[list(lower)]
         span = low - up
@@ -186,8 +184,7 @@ class Rig:
 
 
 def _orthonormal(blended: Float[np.ndarray, "T V 3 3"]) -> Float[np.ndarray, "T V 3 3"]:
-    """The nearest rotations, by Gram-Schmidt: blends of turns of a few degrees are nearly rotations
-    already."""
+    """Rotations by Gram-Schmidt: blends of turns of a few degrees are nearly rotations already."""
     x = blended[..., 0] / np.linalg.norm(blended[..., 0], axis=-1, keepdims=True)
     y = blended[..., 1] - (blended[..., 1] * x).sum(-1, keepdims=True) * x
     y = y / np.linalg.norm(y, axis=-1, keepdims=True)
@@ -225,8 +222,7 @@ def _rim_decay(sheet: Sheet, frame: FaceFrame, reach: float) -> Float[np.ndarray
 
 
 def _spread(sheet: Sheet, local: Float[np.ndarray, "V 3"], frame: FaceFrame) -> Float32[np.ndarray, "V P"]:
-    """Radial interpolation (kernel r, with an affine part) from control points to vertices; exact at the
-    points."""
+    """Radial interpolation (kernel r, affine part) from control points to vertices; exact at the points."""
     anchors = [a for a in dict.fromkeys(ANCHORS) if a not in MOVED]
     nodes = [*MOVED, *anchors]
     scale = frame.height

@@ -1,5 +1,4 @@
-"""The person as a sheet in depth: a triangle mesh over the photo whose vertices carry depth and hang on
-particles.
+"""The person as a sheet in depth: a triangle mesh over the photo, with depth, hung on particles.
 
 The sheet lives in canvas space: x and y in pixels of the canvas, z in the same unit, away from the camera.
 Inside the face it is the face mesh; around it, rings that follow the face's rim; beyond, a grid over the
@@ -24,8 +23,7 @@ RIM_SCALES = (1.09, 1.22, 1.42)
 
 @dataclass(frozen=True)
 class Sheet:
-    """V vertices, F triangles. Vertices 0..467 are the face mesh's, the next ones the rim's, then the
-    grid's."""
+    """V vertices, F triangles. Vertices 0..467 are the face mesh's, next come the rim's, then the grid's."""
 
     vertices: Float32[np.ndarray, "V 3"]
     triangles: Int32[np.ndarray, "F 3"]
@@ -111,8 +109,7 @@ def _grid_over(matte: Float32[np.ndarray, "H W"], *, step: float, margin: int) -
 def _triangles_around(
     outline: Float32[np.ndarray, "n 2"], outer: Float32[np.ndarray, "m 2"]
 ) -> Int32[np.ndarray, "F 3"]:
-    """Delaunay triangles between the face's outline and the outer vertices, with indices of the whole
-    sheet."""
+    """Delaunay triangles between the face's outline and the outer vertices, indexing the whole sheet."""
     import cv2
     from scipy.spatial import Delaunay
 
@@ -131,8 +128,7 @@ def _depth(
     matte: Float32[np.ndarray, "H W"],
     height: float,
 ) -> Float[np.ndarray, " V"]:
-    """Depth of every vertex: the face's as measured, the rest inflated from the silhouette and joined
-    smoothly.
+    """Depth of every vertex: the face's as measured, the rest inflated from the silhouette, joined smoothly.
 
     A sparse least-squares solve: neighbouring vertices keep the depth step of the mesh or of a rounded
     silhouette, no steeper than STEEPEST (a cheek seen edge-on would unfold into a few smeared pixels when the
@@ -166,12 +162,11 @@ def _depth(
     pull = np.full(n, 0.004)
     target = np.where(rounded < -0.9 * radius, ears - 0.45 * height, ears)
     pull[:nf], target[:nf] = 0.02, vertices[:nf, 2]
-    return spsolve((laplacian + diags(pull)).tocsc(), rhs + pull * target)
+    return np.asarray(spsolve((laplacian + diags(pull)).tocsc(), rhs + pull * target))
 
 
 def triangle_map(sheet: Sheet, shape: tuple[int, int], *, supersample: int = 2) -> Int32[np.ndarray, "H W"]:
-    """The triangle under each pixel centre, -1 where there is none (outside, and in the mouth's and eyes'
-    holes).
+    """The triangle under each pixel centre, -1 where there is none (outside, in the mouth's and eyes' holes).
 
     Triangles are painted from the back to the front, so a folded cheek hides what lies behind it.
     """
@@ -182,7 +177,7 @@ def triangle_map(sheet: Sheet, shape: tuple[int, int], *, supersample: int = 2) 
     xy = np.round((sheet.vertices[:, :2] * supersample - 0.5) * 16).astype(np.int32)
     depth = sheet.vertices[sheet.triangles, 2].mean(1)
     for f in np.argsort(-depth):
-        cv2.fillConvexPoly(painted, xy[sheet.triangles[f]], int(f), shift=4)
+        cv2.fillConvexPoly(painted, xy[sheet.triangles[f]], (int(f),), shift=4)
     k = supersample // 2
     return np.ascontiguousarray(painted[k::supersample, k::supersample])
 
@@ -212,7 +207,7 @@ def hole_masks(
     def fill(upper: tuple[int, ...], lower: tuple[int, ...]) -> np.ndarray:
         mask = np.zeros(shape, np.uint8)
         ring = sheet.vertices[[*upper, *lower[-2:0:-1]], :2]
-        cv2.fillPoly(mask, [np.round((ring - 0.5) * 16).astype(np.int32)], 1, shift=4)
+        cv2.fillPoly(mask, [np.round((ring - 0.5) * 16).astype(np.int32)], (1,), shift=4)
         return mask > 0
 
     eyes = fill(topology.RIGHT_LID_UPPER, topology.RIGHT_LID_LOWER)

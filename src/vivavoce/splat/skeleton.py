@@ -100,10 +100,10 @@ def chain(
     shifts: dict[str, Float[np.ndarray, "T 3"]],
     frames: int,
 ) -> Float[np.ndarray, "T J 3 4"]:
-    """Rigid transforms [R | t] of every joint from rest: each turns about its own rest position in its
-    parent's frame.
+    """Rigid transforms [R | t] of every joint from rest.
 
-    Joints without an entry keep their parent's transform; `shifts` move a joint in its parent's frame.
+    Each joint turns about its own rest position in its parent's frame, and `shifts` move it there; joints
+    without an entry keep their parent's transform.
     """
     out = np.zeros((frames, len(JOINTS), 3, 4))
     for i, (name, parent) in enumerate(PARENTS.items()):

@@ -15,14 +15,13 @@ from vivavoce.splat.skeleton import JOINT, JOINTS, Skeleton
 from vivavoce.types import Binding
 
 STEEPEST = 0.4
-"""Largest weight gradient, 1/pixel. Slivers of the mesh have larger ones, and would stretch what lies in
-them."""
+"""Largest weight gradient, 1/pixel. Slivers of the mesh have larger ones, and would stretch their skin."""
 
 SLOTS = 6
 """Particles a Gaussian may hang on; smaller weights beyond them are dropped and the rest rescaled."""
 
 
-def smoothstep(low: float, high: float, x: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def smoothstep(low: float, high: float, x: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
     """0 below `low`, 1 above `high`, cubic between."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
