@@ -45,7 +45,9 @@ def make_scene(seed: int) -> Scene:
         scales = rng.uniform(0.2, 1, (count, 1)) * np.array([1, 1e-3, 1e-3])
     elif kind == "layers":  # many Gaussians at one depth: ties are broken by index
         z = rng.choice([0.7, 1.0, 2.5], count)
-    elif kind == "edges":  # behind the camera, on the near plane, far outside the picture, a huge range of depth
+    elif (
+        kind == "edges"
+    ):  # behind the camera, on the near plane, far outside the picture, a huge range of depth
         z = rng.choice([-1.0, 0.0, 0.0099, 0.02, 1.0, 1e3, 1e6], count)
         spread = 4
     elif kind == "opacities":

@@ -16,10 +16,9 @@ from vivavoce.splat.rasterize.rules import EPS2D
 from vivavoce.types import Camera
 
 
-
 @dataclass(frozen=True)
 class Rendering:
-    """A picture over its background, alpha in [0, 1], and the expected depth in metres, 0 where alpha is 0."""
+    """A picture over its background, alpha in [0, 1], the expected depth in metres (0 where alpha is 0)."""
 
     image: Float32[np.ndarray, "H W 3"]
     alpha: Float32[np.ndarray, "H W"]
@@ -33,14 +32,16 @@ def rasterize(
     colors: Float32[np.ndarray, "N 3"],
     camera: Camera,
     *,
-    background: Float32[np.ndarray, "3"] | Float32[np.ndarray, "H W 3"] | None = None,
+    background: Float32[np.ndarray, "rgb=3"] | Float32[np.ndarray, "H W 3"] | None = None,
     backend: str = "auto",
     eps2d: float = EPS2D,
 ) -> Rendering:
-    """Draw N Gaussians: means in metres in camera space, covariances in m^2 as xx, xy, xz, yy, yz, zz, opacities
-    in [0, 1], over a background (black if none).
+    """Draw N Gaussians over a background (black if none) by the rules of `rules`.
 
-    "auto" takes the CUDA device if there is one, else the CPU. To draw many frames, keep a `cpu.CpuRasterizer`.
+    Means are metres in camera space, covariances square metres as xx, xy, xz, yy, yz, zz, opacities lie in
+    [0, 1]. The backend is "cpu", "cuda", "reference" or "auto": the CUDA device if there is one and gsplat
+    is installed, else the CPU. To draw many frames on the CPU, keep a `cpu.CpuRasterizer`.
+
     Raises InputError for an unknown backend, or for "cuda" where gsplat or a CUDA device is missing.
     """
     if backend not in ("auto", "cpu", "cuda", "reference"):
@@ -64,17 +65,29 @@ def rasterize(
         from vivavoce.splat.rasterize.cuda import rasterize_cuda as draw
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    tensors = [torch.from_numpy(a).to(device) for a in (means, covariances, opacities, colors)]
-    behind = None if background is None else torch.from_numpy(background).to(device)
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(array, device=device)
+
+    behind = None if background is None else tensor(background)
     with torch.no_grad():
-        drawn = draw(*tensors, camera, background=behind, eps2d=eps2d)
+        drawn = draw(
+            tensor(means),
+            tensor(covariances),
+            tensor(opacities),
+            tensor(colors),
+            camera,
+            background=behind,
+            eps2d=eps2d,
+        )
     return Rendering(*(t.cpu().numpy() for t in drawn))
 
 
 def covariance_from_quats_scales(
     quats: Float[np.ndarray, "N 4"], scales: Float[np.ndarray, "N 3"]
 ) -> Float[np.ndarray, "N 6"]:
-    """R diag(scales)^2 R^T as xx, xy, xz, yy, yz, zz in the unit of the scales, squared (Kerbl et al., 2023, eq. 6).
+    """R diag(scales)^2 R^T as xx, xy, xz, yy, yz, zz, in the scales' unit squared (Kerbl et al., 2023, eq.
+    6).
 
     Quaternions are (w, x, y, z) of any length but zero; the result has the dtype of the scales.
     """
@@ -93,7 +106,7 @@ def covariance_from_quats_scales(
 
 
 def _has_cuda() -> bool:
-    """Whether gsplat is installed and a CUDA device is there; torch is imported only if gsplat is installed."""
+    """Whether gsplat and a CUDA device are there; torch is imported only if gsplat is."""
     if importlib.util.find_spec("gsplat") is None:
         return False
     import torch

@@ -1,10 +1,9 @@
 # ruff: noqa: PLR0917 (numba kernels have no keyword-only parameters)
-# pyright: reportCallIssue=false (it does not know that numba's intrinsics take no typing context)
 """Numba kernels that composite the splats of each tile into a picture.
 
-A tile is 16 blocks of 4 x 4 pixels, each the lanes of one vector. The list of a tile is worked off in chunks of 64.
-The chunk is copied out in order; a block tests 16 splats at once for whether they reach it, and runs through those
-that do, the set bits of one word, with its transmittance and colour in registers.
+A tile is 16 blocks of 4 x 4 pixels, each the lanes of one vector. The list of a tile is worked off in chunks
+of 64. The chunk is copied out in order; a block tests 16 splats at once for whether they reach it, and runs
+through those that do, the set bits of one word, with its transmittance and colour in registers.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ CHUNK = 64
 """Splats prepared at once: as many as a word has bits."""
 
 U, V, A, B, C, LOG, REACH_U, REACH_V, RED, GREEN, BLUE = (CHUNK * field for field in range(11))
-"""Where the fields of a chunk begin: u and v at the tile's first pixel and the factors (see `place`), log2 of the
+"""Where the fields of a chunk begin: u and v at the tile's first pixel and the factors (see `place`), log2
+of the
 opacity, how much |u| and |v| can change from the centre of a block to its corner pixels, the colour."""
 
 FIELDS = 11
@@ -82,7 +82,9 @@ def reaching(chunk, count, block):
     y = np.float32(block // BLOCK * BLOCK) + _HALF
     word = np.uint64(0)
     for k in range(0, count, simd.WIDTH):
-        center_u = simd.fma(simd.load(chunk, A + k), x, simd.fma(simd.load(chunk, B + k), y, simd.load(chunk, U + k)))
+        center_u = simd.fma(
+            simd.load(chunk, A + k), x, simd.fma(simd.load(chunk, B + k), y, simd.load(chunk, U + k))
+        )
         center_v = simd.fma(simd.load(chunk, C + k), y, simd.load(chunk, V + k))
         u = simd.absolute(center_u) - simd.load(chunk, REACH_U + k)
         v = simd.absolute(center_v) - simd.load(chunk, REACH_V + k)
@@ -98,7 +100,9 @@ def reaching(chunk, count, block):
 @no_type_check
 def exponent(chunk, k, x, y):
     """log2 of the alpha of splat k, before clamp and cut-off, at 16 pixels relative to the tile's first."""
-    u = simd.fma(x, simd.spread(chunk, A + k), simd.fma(y, simd.spread(chunk, B + k), simd.spread(chunk, U + k)))
+    u = simd.fma(
+        x, simd.spread(chunk, A + k), simd.fma(y, simd.spread(chunk, B + k), simd.spread(chunk, U + k))
+    )
     v = simd.fma(y, simd.spread(chunk, C + k), simd.spread(chunk, V + k))
     return simd.spread(chunk, LOG + k) - u * u - v * v
 
@@ -114,7 +118,7 @@ def clamped_alpha(power):
 @njit(inline="always")
 @no_type_check
 def _blend_block(chunk, word, block, state):
-    """Composite the splats in `word` into a block's state, front to back; returns its greatest transmittance."""
+    """Composite the splats in `word` into a block's state; returns its greatest transmittance."""
     x = simd.load(LANE_X, 0) + np.float32(block % BLOCK * BLOCK)
     y = simd.load(LANE_Y, 0) + np.float32(block // BLOCK * BLOCK)
     at = block * STATE

@@ -1,4 +1,4 @@
-"""Numba kernels from a premultiplied float picture to the bytes of a frame. They let go of the interpreter's lock."""
+"""Numba kernels from a premultiplied float picture to the bytes of a frame, without Python's lock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _byte(value):
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def compose(rgb, transmittance, background, out):
-    """Lay premultiplied float32 `rgb` (H, W, 3) over a float32 `background` (H, W, 3); `out` (H, W, 3) uint8."""
+    """Lay premultiplied `rgb` over `background`, float32, into `out`, uint8: all (H, W, 3)."""
     height, width = transmittance.shape
     for y in range(height):
         for x in range(width):
@@ -33,7 +33,7 @@ def compose(rgb, transmittance, background, out):
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def compose_transparent(rgb, transmittance, out):
-    """Straight (not premultiplied) RGBA in uint8, (H, W, 4), of a premultiplied float32 `rgb` (H, W, 3)."""
+    """Premultiplied float32 `rgb` (H, W, 3) to `out` (H, W, 4), uint8 RGBA with straight alpha."""
     height, width = transmittance.shape
     for y in range(height):
         for x in range(width):

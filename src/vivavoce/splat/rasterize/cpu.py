@@ -1,5 +1,7 @@
-"""The fast CPU backend. Parallel over frames: every kernel is serial and lets go of the interpreter's lock, so
-two Python threads with a rasteriser each draw two frames at once on two cores, with no fork and no join."""
+"""The fast CPU backend. It is parallel over frames: every kernel is serial and lets go of the interpreter's
+lock, so two Python threads, each with its own rasteriser, draw two frames at once on two cores without ever
+waiting.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class CpuRasterizer:
         self._rgb = np.zeros((camera.height, camera.width, 3), np.float32)
         self._transmittance = np.ones((camera.height, camera.width), np.float32)
         self._depths = self._opacities = np.zeros(0, np.float32)
-        self._colors = np.zeros((0, 3), np.float32)
+        self._black = np.zeros((capacity, 3), np.float32)
+        self._colors = self._black[:0]
 
     def __call__(
         self,
@@ -70,14 +73,15 @@ class CpuRasterizer:
     ) -> None:
         """Project, sort by depth and list by tile: all of a call that does not depend on colour.
 
-        With `presorted`, Gaussians are drawn front to back as given: an avatar's order is that of its rest pose,
-        so that neighbours do not change places, and shimmer, when the head turns.
+        With `presorted`, Gaussians are drawn front to back as given: an avatar's order is that of its rest
+        pose, so that neighbours do not change places, and shimmer, when the head turns.
         """
         count = len(means)
         if count > self.capacity:
             raise InputError(f"{count} Gaussians do not fit this rasteriser: make one with capacity={count}.")
         means, covariances, opacities = map(_kernel_array, (means, covariances, opacities))
         self._depths, self._opacities = means[:, 2], opacities
+        self._colors = self._black[:count]
         boxes = self._boxes[:count]
         place.project(means, covariances, opacities, self._view, self._splats, boxes)
         if presorted:
@@ -107,7 +111,7 @@ class CpuRasterizer:
         return np.divide(weighted[..., 0], alpha, out=np.zeros_like(alpha), where=alpha > 0)
 
     def color_gradient(self, image_gradient: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "N 3"]:
-        """The adjoint of the map from colours to picture, for the Gaussians placed last: sum over pixels of w g."""
+        """The adjoint of the map from colours to picture for the Gaussians placed last: sums of alpha T g."""
         return self._backward(image_gradient, self._transmittance, with_opacity=False)[:, :3]
 
     def opacity_and_color_gradient(
@@ -115,7 +119,10 @@ class CpuRasterizer:
         image_gradient: Float32[np.ndarray, "H W 3"],
         background: Float32[np.ndarray, "rgb=3"] | Float32[np.ndarray, "H W 3"],
     ) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, "N 3"]]:
-        """Gradients of a loss by opacities and colours, from its gradient by the last picture over `background`."""
+        """Gradients of a loss by opacities and by colours.
+
+        `image_gradient` is the loss's gradient by the picture blended last, laid over `background`.
+        """
         picture = self._rgb + self._transmittance[..., None] * background
         along = np.einsum("hwc,hwc->hw", picture, image_gradient)
         by_all = self._backward(image_gradient, along, with_opacity=True)
@@ -130,11 +137,18 @@ class CpuRasterizer:
     def _backward(self, image_gradient, rest, *, with_opacity: bool) -> Float32[np.ndarray, "N 4"]:
         by_all = np.zeros((len(self._colors), 4), np.float32)
         gradient.backward(
-            self._splats, self._colors, self._starts, self._lists, image_gradient, rest, with_opacity, by_all
+            self._splats,
+            self._colors,
+            self._starts,
+            self._lists,
+            _kernel_array(image_gradient),
+            rest,
+            with_opacity,
+            by_all,
         )
         return by_all
 
 
-def _kernel_array(array: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-    """Contiguous and writable: numba compiles a kernel again for every other kind of array."""
-    return np.require(array, requirements="CW")
+def _kernel_array(array: np.ndarray) -> np.ndarray:
+    """float32, contiguous, writable: numba would compile every kernel again for another kind of array."""
+    return np.require(array, np.float32, ["C", "W"])

@@ -1,5 +1,4 @@
 # ruff: noqa: PLR0917 (numba kernels have no keyword-only parameters)
-# pyright: reportCallIssue=false (it does not know that numba's intrinsics take no typing context)
 """Numba kernels for the gradients of `blend` with respect to colours and opacities.
 
 With the gradient g of a loss by the picture, pixel by pixel, and w = alpha T the weight of a splat,
@@ -7,9 +6,9 @@ With the gradient g of a loss by the picture, pixel by pixel, and w = alpha T th
     dL/dcolor = sum w g,
     dL/dalpha = T (color . g) - rest / (1 - alpha),
 
-where rest is what lies behind: the sum of w (color . g) of all later splats, and T_end (background . g). The picture
-itself gives the whole sum, so going front to back again `rest` is what has not been met yet (Kerbl et al., 2023,
-go back to front and divide T instead; that needs the last splat of each pixel).
+where rest is what lies behind: the sum of w (color . g) of all later splats, and T_end (background . g). The
+picture itself gives the whole sum, so going front to back again `rest` is what has not been met yet. (Kerbl
+et al., 2023, go back to front and divide T instead; that needs the last splat of each pixel.)
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from vivavoce.splat.rasterize.blend import (
     BLOCKS,
     BLUE,
     CHUNK,
-    CUT,
     FIELDS,
     GREEN,
     LANE_X,
@@ -101,8 +99,8 @@ def _opacity_block(chunk, word, block, state, gradient):
 def backward(splats, colors, starts, lists, image_gradient, rest, with_opacity, gradient):
     """Add to `gradient` (N, 4) the gradients by red, green, blue and, if asked for, by log opacity.
 
-    `image_gradient` (H, W, 3) is the loss's gradient by the picture, `rest` (H, W) the scalar product of that with
-    the picture over its background; `rest` is not used without opacity.
+    `image_gradient` (H, W, 3) is the loss's gradient by the picture, `rest` (H, W) the scalar product of
+    that with the picture over its background; without opacity it is not used.
     """
     columns = (rest.shape[1] + TILE - 1) // TILE
     chunk = np.zeros(FIELDS * CHUNK, np.float32)

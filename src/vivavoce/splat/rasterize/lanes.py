@@ -1,18 +1,20 @@
-"""Vectors of 16 float32 for numba kernels: values of this type live in registers, + - * act on all 16 at once.
+"""Vectors of 16 float32 for numba kernels: they live in registers, and + - * / act on all 16 at once.
 
-LLVM vectorises a loop over pixels, but not a loop over Gaussians around a loop over pixels, so the running
-transmittance and colours of a block of pixels would go to memory and back at every Gaussian. With a vector as a
-type of its own they stay in registers. LLVM splits the vectors where the processor has narrower ones (AVX2, SSE,
-NEON), so nothing here asks for AVX-512.
+LLVM vectorises a loop over pixels, but not a loop over Gaussians around a loop over pixels: the
+transmittance and colours of a block of pixels would go to memory and back at every Gaussian. As values of a
+type of their own they stay in registers. LLVM splits them where the processor's vectors are shorter (AVX2,
+SSE, NEON), so nothing here asks for AVX-512.
 
-All functions here are for use inside `numba.njit` functions without `fastmath`: `exp2` relies on the order of its
-additions. Where lanes are expected a float stands for 16 equal ones.
+All functions are for use inside `numba.njit` functions without `fastmath`: `exp2` relies on the order of its
+additions. Where lanes are expected, a float stands for 16 equal ones. Numba knows a cached kernel by its own
+file alone: after a change here, touch `place.py`, `blend.py` and `gradient.py`.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from llvmlite import ir
 from numba.core import types
@@ -21,6 +23,9 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, register_model
 
 WIDTH = 16
+
+_Value = Any
+"""A value of LLVM's: llvmlite has no types for pyright."""
 
 _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
@@ -54,7 +59,7 @@ def _constant(value: float) -> ir.Constant:
     return ir.Constant(_FLOATS, [value] * WIDTH)
 
 
-def _widen(builder: ir.IRBuilder, numba_type: types.Type, value: ir.Value) -> ir.Value:
+def _widen(builder: ir.IRBuilder, numba_type: types.Type, value: _Value) -> _Value:
     """16 copies of a float; lanes as they are."""
     if isinstance(numba_type, Lanes):
         return value
@@ -65,8 +70,8 @@ def _widen(builder: ir.IRBuilder, numba_type: types.Type, value: ir.Value) -> ir
 
 
 def _call(
-    builder: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[ir.Value], flags: Sequence[str] = ()
-) -> ir.Value:
+    builder: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[_Value], flags: Sequence[str] = ()
+) -> _Value:
     """Call an intrinsic of LLVM."""
     function = builder.module.globals.get(name)
     if function is None:
@@ -86,7 +91,8 @@ class _Arithmetic(AbstractTemplate):
 
 
 def _define_operator(function: Callable, instruction: str) -> None:
-    infer_global(function)(type(f"_Lanes_{instruction}", (_Arithmetic,), {"key": function}))
+    template = type(f"_Lanes_{instruction}", (_Arithmetic,), {"key": function})
+    infer_global(function)(template)  # pyright: ignore[reportOptionalCall]
 
     def lower(context, builder, sig, args):
         left, right = (_widen(builder, t, v) for t, v in zip(sig.args, args, strict=True))
@@ -112,7 +118,7 @@ def splat(typingctx, value):
     return LANES(value), codegen
 
 
-def _address(context, builder: ir.IRBuilder, sig, args) -> ir.Value:
+def _address(context, builder: ir.IRBuilder, sig, args) -> _Value:
     """Of element args[1] of the one-dimensional contiguous array args[0], as a pointer to 16 floats."""
     array = context.make_array(sig.args[0])(context, builder, args[0])
     return builder.bitcast(builder.gep(array.data, [args[1]]), _FLOATS.as_pointer())
@@ -213,8 +219,8 @@ def exp2(typingctx, a):
     return LANES(a), codegen
 
 
-def _halved(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, width: int) -> ir.Value:
-    """Add the second half of every run of `width` lanes to its first half, and lay what is left of a before b."""
+def _halved(builder: ir.IRBuilder, a: _Value, b: _Value, width: int) -> _Value:
+    """Add the second half of every run of `width` lanes to its first; what is left of a, then of b."""
     count = a.type.count
     first = [i for i in range(2 * count) if i % width < width // 2]
     halves = []
@@ -225,8 +231,8 @@ def _halved(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, width: int) -> ir.V
 
 
 @intrinsic
-def add_totals(typingctx, array, index, a, b, c, d):
-    """Add the sums over the lanes of a, b, c and d to elements index .. index + 3 of a contiguous float32 array.
+def add_totals(typingctx, array, index, a, b, c, d):  # noqa: PLR0917 (numba has no keyword-only parameters)
+    """Add the sums over the lanes of a, b, c, d to elements index .. index + 3 of a float32 array.
 
     Four sums at once take half the shuffles of four sums one by one.
     """
@@ -268,7 +274,7 @@ def lowest_bit(typingctx, bits):
 
 @intrinsic
 def square_root(typingctx, a):
-    """The square root of a float64. Unlike `math.sqrt` this is no call, and does not keep LLVM from vectorising."""
+    """The square root of a float64; no call, as `math.sqrt` is, that keeps LLVM from vectorising."""
 
     def codegen(context, builder, sig, args):
         return _call(builder, "llvm.sqrt.f64", ir.DoubleType(), args)

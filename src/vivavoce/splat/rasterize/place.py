@@ -1,7 +1,8 @@
-"""Numba kernels that bring Gaussians onto the image plane, in order of depth, and hand each tile its list.
+# ruff: noqa: PLR0917 (numba kernels have no keyword-only parameters)
+"""Numba kernels that bring Gaussians onto the image plane, in order of depth, and list them by tile.
 
-A splat is stored as the factors of its exponent, so that an alpha needs two squares and no cancellation, however
-thin the splat:
+A splat is stored as the factors of its exponent, so that an alpha takes two squares and loses no digits,
+however thin the splat:
 
     alpha = 2^(log2(opacity) - u^2 - v^2),    u = a dx + b dy,    v = c dy,
 
@@ -63,9 +64,10 @@ def _hold(value, low, high):
 def project(means, covariances, opacities, view, splats, boxes):
     """Splats of all Gaussians, and the tiles they touch (see `rules` for the equations).
 
-    `view` holds focal, cx, cy, the four limits of the Jacobian, eps2d, width and height. `boxes` (N,) are set
-    to the first column of tiles, the one after the last, and so for rows, 16 bits each; 0 for what is not drawn.
-    Arithmetic is in float64: a determinant of a thin splat is a small difference of large numbers.
+    `view` holds focal, cx, cy, the four limits of the Jacobian, eps2d, width and height. `boxes` (N,) are
+    set to the first column of tiles, the one after the last, and so for rows, 16 bits each; 0 for what is
+    not drawn. Arithmetic is in float64: a determinant of a thin splat is a small difference of large
+    numbers.
     """
     focal, cx, cy, x_min, x_max, y_min, y_max, eps2d, width, height = view
     # flat arrays have strides that LLVM knows, without which it does not vectorise
@@ -115,10 +117,11 @@ def project(means, covariances, opacities, view, splats, boxes):
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def sort_by_depth(means, boxes, pairs, spare):
-    """Indices of what is drawn, nearest first, ties in the order given, in the low words of the pairs returned.
+    """Indices of what is drawn, nearest first, ties in the order given, in the low words of the pairs
+    returned.
 
-    `pairs` and `spare` (N,) uint64 are overwritten. A radix sort on the bits of the float32 depth, which order
-    positive floats as they order integers: exact whatever the range, and short where the range is.
+    `pairs` and `spare` (N,) uint64 are overwritten. A radix sort on the bits of the float32 depth, which
+    order positive floats as they order integers: exact whatever the range, and short where the range is.
     """
     count = 0
     least, most = np.uint32(0xFFFFFFFF), np.uint32(0)

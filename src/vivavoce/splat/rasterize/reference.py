@@ -1,4 +1,4 @@
-"""The rasteriser in plain torch: slow, differentiable, any dtype. Its values and gradients define the truth."""
+"""The rasteriser in plain torch: slow, differentiable, any dtype. Its values and gradients are the truth."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TILE = 16
 class Splats:
     """Gaussians on the image plane, those that can be seen only, nearest first; lengths in pixels.
 
-    `inverses` are the inverse covariances as xx, xy, yy; `extents` the half width and height of the box outside
-    of which alpha is below the cut-off; `indices` say which Gaussian each splat was.
+    `inverses` are the inverse covariances as xx, xy, yy; `extents` the half width and height of the box
+    outside of which alpha is below the cut-off; `indices` say which Gaussian each splat was.
     """
 
     means: Float[Tensor, "V 2"]
@@ -74,20 +74,21 @@ def rasterize_reference(
     colors: Float[Tensor, "N 3"],
     camera: Camera,
     *,
-    background: Float[Tensor, "3"] | Float[Tensor, "H W 3"] | None = None,
+    background: Float[Tensor, "rgb=3"] | Float[Tensor, "H W 3"] | None = None,
     eps2d: float = EPS2D,
 ) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"], Float[Tensor, "H W"]]:
     """Draw N Gaussians by the rules of `rules`, differentiable in every tensor.
 
-    Covariances are in square metres as xx, xy, xz, yy, yz, zz; opacities lie in [0, 1]. Returns the image over the
-    background (black if none), alpha in [0, 1], and the expected depth sum(w z) / sum(w) in metres, 0 where alpha
-    is 0. Memory grows with the Gaussians that touch one tile, and with all of them when gradients are kept.
+    Covariances are in square metres as xx, xy, xz, yy, yz, zz; opacities lie in [0, 1]. Returns the image
+    over the background (black if none), alpha in [0, 1], and the expected depth sum(w z) / sum(w) in metres,
+    w being alpha_i T_i, 0 where alpha is 0. Memory grows with the splats of one tile; of all tiles if
+    gradients are kept.
     """
     splats = project(means, covariances, opacities, camera, eps2d=eps2d)
     features = torch.cat([colors[splats.indices], splats.depths[:, None]], 1)
     opacities = opacities[splats.indices]
     rows = [
-        torch.cat([_composite(splats, opacities, features, *tile) for tile in row], 1)
+        torch.cat([_composite(splats, opacities, features, tile) for tile in row], 1)
         for row in _tiles(camera)
     ]
     # channels: red, green, blue, depth, transmittance
@@ -113,12 +114,10 @@ def _composite(
     splats: Splats,
     opacities: Float[Tensor, " V"],
     features: Float[Tensor, "V C"],
-    left: int,
-    right: int,
-    top: int,
-    bottom: int,
+    tile: tuple[int, int, int, int],
 ) -> Float[Tensor, "h w C+1"]:
     """Features times their weights alpha_i T_i, and the transmittance left over as one more channel."""
+    left, right, top, bottom = tile
     low, high = splats.means.detach() - splats.extents, splats.means.detach() + splats.extents
     touching = (low[:, 0] < right) & (high[:, 0] > left) & (low[:, 1] < bottom) & (high[:, 1] > top)
     touching = torch.nonzero(touching)[:, 0]

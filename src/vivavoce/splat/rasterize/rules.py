@@ -1,20 +1,23 @@
 """The rules every backend keeps, in one place.
 
-A Gaussian with mean m = (x, y, z) and covariance V (both in camera space, z away from the camera) becomes the
-two-dimensional Gaussian with mean (f x / z + cx, f y / z + cy) and covariance J V J^T + eps2d I, where J is the
-Jacobian of the projection at m: the EWA approximation of Zwicker et al., "EWA Volume Splatting" (2001), eq. 22-31.
-Its opacity at a pixel centre d pixels away from its mean is
+A Gaussian with mean m = (x, y, z) and covariance V (both in camera space, z away from the camera) becomes
+the two-dimensional Gaussian with mean (f x / z + cx, f y / z + cy) and covariance S = J V J^T + eps2d I,
+where J is the Jacobian of the projection at m: the local affine approximation of Zwicker et al., "EWA Volume
+Splatting" (2001). At a pixel centre d pixels away from its mean it covers
 
-    alpha = min(ALPHA_MAX, opacity * exp(-d^T (J V J^T + eps2d I)^-1 d / 2)),    0 where that is below ALPHA_MIN,
+    alpha = min(ALPHA_MAX, opacity * exp(-d^T S^-1 d / 2)), or 0 where that is below ALPHA_MIN,
 
-and pixels are composited front to back in the order of z, equal z in the order of the arrays: Kerbl et al.,
-"3D Gaussian Splatting for Real-Time Radiance Field Rendering" (2023), eq. 2-5 and section 6:
+and pixels are composited front to back in the order of z, equal z in the order of the arrays (Kerbl et al.,
+"3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023, section 4 and appendix C):
 
-    image = sum_i c_i alpha_i T_i + background T_end,    T_i = prod_{j < i} (1 - alpha_j).
+    image = sum_i color_i alpha_i T_i + background T_end,    T_i = prod_{j < i} (1 - alpha_j).
 
-Gaussians nearer than NEAR, and those whose projected covariance is not positive definite, are not drawn. Where a
-Gaussian lies far outside the picture the linear J would smear it over everything, so x / z and y / z are held
-within the picture plus JACOBIAN_MARGIN before J is formed, as gsplat does (Ye et al., 2024).
+Gaussians nearer than NEAR, and those whose S is not positive definite, are not drawn. Far outside of the
+picture the affine approximation would smear a Gaussian over everything, so x / z and y / z are held within
+the picture and JACOBIAN_MARGIN around it before J is formed, as in gsplat (Ye et al., "gsplat", 2024).
+
+Numba knows a cached kernel by its own file alone: after a change here, touch `place.py`, `blend.py` and
+`gradient.py`.
 """
 
 from __future__ import annotations
