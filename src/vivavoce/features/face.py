@@ -8,7 +8,7 @@ than any one of them. Pixel coordinates here are continuous: pixel centres lie a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,15 +97,17 @@ def find_faces(image: UInt8[np.ndarray, "H W 3"]) -> tuple[Face, ...]:
 
     Raises InputError when there is none; it says what comes nearest: a face too small, turned away, or lying.
     """
-    candidates = detect(image)
-    meshed = [face for face in (mesh(image, candidate, crops=4) for candidate in candidates) if face]
+    meshed = _meshed(image, detect(image))
+    largest = max((face.height for face in meshed), default=0.0)
+    # A bystander's face, four times smaller than the largest, is not worth a search.
+    meshed += _meshed(image, detect_small(image, max(0.6 * MIN_FACE_HEIGHT, largest / 4)), known=meshed)
     faces = [face for face in meshed if _refusal(face) is None]
     if faces:
         return tuple(sorted(faces, key=lambda face: face.center[0]))
     if meshed:
         raise InputError(_refusal(max(meshed, key=lambda face: face.height)))
     upside_down = np.ascontiguousarray(image[::-1, ::-1])
-    if any(mesh(upside_down, candidate, crops=4) for candidate in detect(upside_down, only_whole=True)):
+    if _meshed(upside_down, detect(upside_down)):
         raise InputError("The face in the photo is upside down: turn the photo upright.")
     raise InputError(
         "No human face looks out of the photo: use one in which a person faces the camera and is well lit."
@@ -129,40 +131,63 @@ def _refusal(face: Face) -> str | None:
     return None
 
 
-def detect(image: UInt8[np.ndarray, "H W 3"], *, only_whole: bool = False) -> list[Detection]:
-    """Candidates for faces, the best first; `only_whole` leaves out the search for small ones in windows."""
+def _meshed(
+    image: UInt8[np.ndarray, "H W 3"], candidates: list[Detection], known: Sequence[Face] = ()
+) -> list[Face]:
+    """The candidates that are faces, and none of those known already."""
+    new = [c for c in candidates if all(math.dist(c[:2], face.center) > 0.5 * face.height for face in known)]
+    return [face for face in (mesh(image, candidate, crops=4) for candidate in new) if face]
+
+
+def detect(image: UInt8[np.ndarray, "H W 3"]) -> list[Detection]:
+    """Candidates for faces larger than a tenth of the picture, the best first."""
+    import cv2
+
+    small, shrink = _reduced(image)
+    margin = max(small.shape) // 3  # a face that touches the edge is found when there is something beyond
+    padded = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    found: list[Detection] = []
+    for model in (0, 1):
+        found += _detect_window(small, model)
+        found += [d._replace(x=d.x - margin, y=d.y - margin) for d in _detect_window(padded, model)]
+    return _distinct(found, shrink)
+
+
+def detect_small(image: UInt8[np.ndarray, "H W 3"], smallest: float) -> list[Detection]:
+    """Candidates for faces down to `smallest` pixels, found in windows of the picture, the best first."""
+    small, shrink = _reduced(image)
+    found: list[Detection] = []
+    for x, y, side in _windows(small.shape[1], small.shape[0], smallest / shrink):
+        window = small[y : y + side, x : x + side]
+        found += [d._replace(x=d.x + x, y=d.y + y) for d in _detect_window(window, 1)]
+    return _distinct(found, shrink)
+
+
+def _reduced(image: UInt8[np.ndarray, "H W 3"]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
     import cv2
 
     shrink = max(1.0, max(image.shape) / _SEARCH_SIZE)
-    if shrink > 1:
-        goal = (max(1, round(image.shape[1] / shrink)), max(1, round(image.shape[0] / shrink)))
-        image = cv2.resize(image, goal, interpolation=cv2.INTER_AREA)
-    height, width = image.shape[:2]
-    margin = max(height, width) // 3
-    padded = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-    found: list[Detection] = []
-    for model in (0, 1):
-        found += _detect_window(image, model)
-        found += [d._replace(x=d.x - margin, y=d.y - margin) for d in _detect_window(padded, model)]
-    for x, y, side in () if only_whole else _windows(width, height, 0.4 * MIN_FACE_HEIGHT / shrink):
-        # A bystander's face, four times smaller than the largest, is not worth a search.
-        if 2 * _SMALLEST_SHARE * side < max((d.width for d in found), default=0) / 4:
-            break
-        window = image[y : y + side, x : x + side]
-        found += [d._replace(x=d.x + x, y=d.y + y) for d in _detect_window(window, 1)]
-    found.sort(key=lambda detection: -detection.score)
+    if shrink == 1:
+        return image, shrink
+    size = (max(1, round(image.shape[1] / shrink)), max(1, round(image.shape[0] / shrink)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), shrink
+
+
+def _distinct(found: list[Detection], scale: float) -> list[Detection]:
+    """The best of each group of detections that lie on each other, in pixels `scale` times smaller."""
     kept: list[Detection] = []
-    for d in found:
+    for d in sorted(found, key=lambda detection: -detection.score):
         if all(math.hypot(d.x - k.x, d.y - k.y) > 0.5 * max(d.width, k.width) for k in kept):
             kept.append(d)
-    return [d._replace(x=d.x * shrink, y=d.y * shrink, width=d.width * shrink) for d in kept]
+    return [d._replace(x=d.x * scale, y=d.y * scale, width=d.width * scale) for d in kept]
 
 
 def _windows(width: int, height: int, smallest: float) -> Iterator[tuple[int, int, int]]:
     """Square windows (x, y, side), half overlapping, down to those that show a face of `smallest` pixels."""
-    side = max(width, height)
-    while side * _SMALLEST_SHARE > smallest or side > 2 * min(width, height):
-        side = side // 2
+    sides = [math.ceil(smallest / _SMALLEST_SHARE)]
+    while 2 * sides[-1] < max(width, height):
+        sides.append(2 * sides[-1])
+    for side in sides:
         for y in _starts(height, side):
             for x in _starts(width, side):
                 yield x, y, side

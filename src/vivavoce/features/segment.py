@@ -105,11 +105,9 @@ def _connected(prior: Float32[np.ndarray, "H W"], face: Face) -> Float32[np.ndar
     count, labels, stats, _ = cv2.connectedComponentsWithStats((prior > 0.5).astype(np.uint8))
     column, row = (int(np.clip(v, 0, n - 1)) for v, n in zip(face.center, prior.shape[::-1], strict=True))
     main = labels[row, column]
-    kept = np.zeros(count, np.uint8)
-    kept[1:] = stats[1:, cv2.CC_STAT_AREA] > 0.3 * face.height**2
-    kept[main] = main > 0
+    large = [i for i in range(1, count) if i == main or stats[i, cv2.CC_STAT_AREA] > 0.3 * face.height**2]
     wide = round(0.06 * face.height) | 1
-    return prior * cv2.dilate(kept[np.asarray(labels)], np.ones((wide, wide), np.uint8))
+    return prior * cv2.dilate(np.isin(labels, large).astype(np.uint8), np.ones((wide, wide), np.uint8))
 
 
 def _core(
@@ -186,7 +184,6 @@ def _without_holes(
     """A badge or a tie of an odd colour is no hole: only what reaches the background may be taken away."""
     import cv2
 
-    count, labels = cv2.connectedComponents((corrected <= 0.5).astype(np.uint8))
-    open_ones = np.zeros(count, bool)
-    open_ones[np.unique(labels[prior < 0.4])] = True
-    return np.where(open_ones[np.asarray(labels)], corrected, np.maximum(corrected, prior))
+    _, labels = cv2.connectedComponents((corrected <= 0.5).astype(np.uint8))
+    open_ones = np.isin(labels, np.unique(labels[prior < 0.4]))
+    return np.where(open_ones, corrected, np.maximum(corrected, prior))
