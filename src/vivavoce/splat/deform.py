@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
@@ -37,6 +38,7 @@ MAX_STRETCH = 4.0
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@no_type_check
 def _deform(means, covariances, indices, weights, gradients, transforms, moved, turned):  # noqa: PLR0917
     slots = indices.shape[1]
     for n in range(means.shape[0]):
@@ -75,6 +77,7 @@ def _deform(means, covariances, indices, weights, gradients, transforms, moved, 
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy", inline="always")
+@no_type_check
 def _congruence(j, s, out):
     q = 0
     for a in range(3):

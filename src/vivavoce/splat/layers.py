@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from vivavoce.types import Binding
 
@@ -29,10 +29,10 @@ class Layer:
 
 def flat_layer(  # noqa: PLR0917
     kind: str,
-    points: Float32[np.ndarray, "N 3"],
+    points: Float[np.ndarray, "N 3"],
     sigma: float,
-    colors: Float32[np.ndarray, "N 3"],
-    opacities: Float32[np.ndarray, " N"],
+    colors: Float[np.ndarray, "N 3"],
+    opacities: Float[np.ndarray, " N"],
     binding: Binding,
 ) -> Layer:
     """A layer of equal Gaussians that face the camera."""

@@ -133,35 +133,37 @@ class _Builder:
         return flat_layer(kind, points, sigma, np.clip(colors[keep], 0, 1), opacities[keep], binding)
 
     def upper_teeth(self, look: MouthLook, particle: int) -> Layer:
-        x, y = self._grid(26, look.edge - CROWN_UPPER - 5, look.edge + 0.8)
+        x, y = self._grid(26.0, look.edge - CROWN_UPPER - 5, look.edge + 0.8)
         edge = look.edge - look.bow * (x / 20) ** 2
         shade, inset = _teeth(np.abs(x), UPPER_WIDTHS)
         up = edge - 0.9 * inset - y
         gum = smoothstep(-0.6, 0.6, up - CROWN_UPPER + 1.5 * (np.abs(x) / 12) ** 2 + 1.2 * inset)
-        shade = shade * (0.86 + 0.14 * smoothstep(0, 1.6, up)) * (1 - 0.25 * smoothstep(3, CROWN_UPPER, up))
+        shade = (
+            shade * (0.86 + 0.14 * smoothstep(0.0, 1.6, up)) * (1 - 0.25 * smoothstep(3.0, CROWN_UPPER, up))
+        )
         color = look.tooth * (shade * _side_light(x))[:, None]
         color = color * (1 - gum[:, None]) + GUM * look.tooth.mean() * 0.8 * gum[:, None]
-        opacity = 0.97 * smoothstep(-0.35, 0.35, up) * (1 - smoothstep(23, 26, np.abs(x)))
+        opacity = 0.97 * smoothstep(-0.35, 0.35, up) * (1 - smoothstep(23.0, 26.0, np.abs(x)))
         return self._layer("upper_teeth", (x, y, ARCH * x**2 + 1.0), color, opacity, particle)
 
     def lower_teeth(self, look: MouthLook, top: float, particle: int) -> Layer:
-        x, y = self._grid(23, top - 0.8, top + CROWN_LOWER + 4)
+        x, y = self._grid(23.0, top - 0.8, top + CROWN_LOWER + 4)
         shade, inset = _teeth(np.abs(x), LOWER_WIDTHS)
         down = y - (top + 0.6 * inset + 0.4 * (x / 15) ** 2)
         gum = smoothstep(-0.6, 0.6, down - CROWN_LOWER + 1.5 * inset)
         shade = (
             0.82
             * shade
-            * (0.9 + 0.1 * smoothstep(0, 1.2, down))
-            * (1 - 0.4 * smoothstep(2, CROWN_LOWER, down))
+            * (0.9 + 0.1 * smoothstep(0.0, 1.2, down))
+            * (1 - 0.4 * smoothstep(2.0, CROWN_LOWER, down))
         )
         color = look.tooth * (shade * _side_light(x * 1.15))[:, None]
         color = color * (1 - gum[:, None]) + GUM * look.tooth.mean() * 0.65 * gum[:, None]
-        opacity = 0.97 * smoothstep(-0.35, 0.35, down) * (1 - smoothstep(19, 22, np.abs(x)))
+        opacity = 0.97 * smoothstep(-0.35, 0.35, down) * (1 - smoothstep(19.0, 22.0, np.abs(x)))
         return self._layer("lower_teeth", (x, y, ARCH * 1.15 * x**2 + 3.5), color, opacity, particle)
 
     def tongue(self, low_edge: float, particle: int) -> Layer:
-        x, y = self._grid(19, low_edge - 3.0, low_edge + 14)
+        x, y = self._grid(19.0, low_edge - 3.0, low_edge + 14)
         q = (x / 18) ** 2 + ((y - low_edge - 5) / 8) ** 2
         groove = 1 - 0.14 * np.exp(-((x / 2.2) ** 2))
         light = groove * np.clip(1.02 - 0.5 * q, 0.3, 1) * 0.8
@@ -172,8 +174,8 @@ class _Builder:
 
     def cavity(self, particle: int) -> Layer:
         coarse = _Builder(self.frame, self.depth, 2.2 * self.step)
-        x, y = coarse._grid(34, -16, 32)
-        light = 1 - 0.5 * np.clip(np.abs(x) / 30, 0, 1) - 0.25 * smoothstep(0, 18, y)
+        x, y = coarse._grid(34.0, -16.0, 32.0)
+        light = 1 - 0.5 * np.clip(np.abs(x) / 30, 0, 1) - 0.25 * smoothstep(0.0, 18.0, y)
         return coarse._layer(
             "cavity", (x, y, np.full_like(x, 22.0)), CAVITY * light[:, None], np.full_like(x, 0.98), particle
         )
@@ -199,7 +201,7 @@ def _teeth(
 
 def _side_light(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """The cheeks' shadow on the side teeth."""
-    return 1 - 0.62 * smoothstep(7, 24, np.abs(x))
+    return 1 - 0.62 * smoothstep(7.0, 24.0, np.abs(x))
 
 
 def inner_contour(face: Float[np.ndarray, "478 3"], frame: FaceFrame) -> Float[np.ndarray, "2 11 3"]:
