@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from vivavoce.errors import OutputError
 from vivavoce.features.joints import smplx_joints
@@ -84,7 +85,7 @@ def make_canvas(portrait: Portrait) -> tuple[Canvas, int, int]:
         return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
 
     def padded(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(PAD, PAD), (PAD, PAD)] + [(0, 0)] * (array.ndim - 2), mode="edge")
+        return np.pad(array, [(PAD, PAD), (PAD, PAD)] + [(0, 0)] * (array.ndim - 2), mode="symmetric")
 
     def points(array: np.ndarray) -> np.ndarray:
         return array[..., :3].astype(np.float64) * scale + np.array([PAD, PAD, 0.0])
@@ -103,17 +104,30 @@ def make_canvas(portrait: Portrait) -> tuple[Canvas, int, int]:
     return canvas, *size
 
 
-def _fitted_colors(canvas: Canvas, lifted: Lifted, camera: Camera) -> np.ndarray:
+VIEWS = ((0.0, 1.3), (0.5, 1.0))
+"""Shifts of the picture in pixels, along both axes, that the colours are fitted to, and their weights.
+
+One view alone would be met by colours that ring between the pixels, and shimmer as soon as the head moves.
+"""
+
+
+def _fitted_colors(canvas: Canvas, lifted: Lifted, camera: Camera) -> Float32[np.ndarray, "N 3"]:
     """Colours with which the Gaussians at rest give the photo, on the padded canvas."""
-    pad = canvas.pad
-    wide = Camera(
-        camera.width + 2 * pad, camera.height + 2 * pad, camera.focal, camera.cx + pad, camera.cy + pad
-    )
-    raster = CpuRasterizer(wide, len(lifted.means), eps2d=EPS2D)
-    raster.place(lifted.means, lifted.covariances, lifted.opacities, presorted=True)
-    _, transmittance = raster.blend(lifted.colors)
-    target = canvas.image * (1.0 - transmittance[..., None])
-    return fit_colors(raster, lifted.colors, target)
+    import cv2
+
+    h, w = canvas.matte.shape
+    views = []
+    for shift, weight in VIEWS:
+        cx, cy = camera.cx + canvas.pad - shift, camera.cy + canvas.pad - shift
+        raster = CpuRasterizer(Camera(w, h, camera.focal, cx, cy), len(lifted.means), eps2d=EPS2D)
+        raster.place(lifted.means, lifted.covariances, lifted.opacities, presorted=True)
+        _, transmittance = raster.blend(lifted.colors)
+        by = np.array([[1.0, 0, -shift], [0, 1, -shift]])
+        image = cv2.warpAffine(
+            canvas.image, by, (w, h), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        views.append((raster, image * (1.0 - transmittance[..., None]), weight))
+    return fit_colors(views, lifted.colors)
 
 
 def _background(portrait: Portrait) -> np.ndarray:

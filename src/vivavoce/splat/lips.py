@@ -65,7 +65,8 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
     inner = lips.rest[0]
     half_width = lips.photo_width / 2
     u = np.clip((inner[0, :, 0] - inner[0, [0, -1], 0].mean()) / half_width, -1, 1)[None]
-    arch = np.clip(1 - np.abs(u) ** 2.2, 0, 1) ** 0.75
+    # From the lens of spread lips to the circle of rounded ones.
+    arch = np.clip(1 - np.abs(u) ** 2.2, 0, 1) ** (0.75 - 0.25 * c["round"])
 
     smile = np.clip(KEPT_SMILE * lips.smile + 0.55 * c["smile"], -0.5, 1.0) * (1 - 0.8 * c["round"])
     opened = np.clip(c["open"], 0, 1.2)
@@ -81,7 +82,7 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
 
     seam = _seam(lips, u, smile, c)
     gap = opened * OPENING * lips.width * (1 - 0.1 * c["round"])
-    upper_share = 0.22 - 0.16 * c["round"]
+    upper_share = 0.22 + 0.1 * c["round"]
     tuck = c["tuck"] * 0.075 * lips.width * arch
     overlap = (
         0.022 * lips.width * np.clip(1 - gap / (0.05 * lips.width), 0, 1) * (1 + 1.0 * c["press"]) * arch
@@ -127,7 +128,7 @@ def _outer_rings(
     out: Float[np.ndarray, "T 4 2 11 3"],
     c: dict[str, np.ndarray],
     scale: Float[np.ndarray, "T 1"],
-    arch: Float[np.ndarray, "1 11"],
+    arch: Float[np.ndarray, "T 11"],
 ) -> None:
     """The lips' outer edge follows the seam in part, thicker when rounded, thinner when pressed."""
     outer = lips.rest[3]
@@ -147,7 +148,7 @@ def _protrude(
     lips: LipModel,
     out: Float[np.ndarray, "T 4 2 11 3"],
     c: dict[str, np.ndarray],
-    arch: Float[np.ndarray, "1 11"],
+    arch: Float[np.ndarray, "T 11"],
 ) -> None:
     """Rounding pushes the lips out, tucking and pressing pull them in, most at the seam."""
     depth = lips.width * arch * (-0.14 * c["round"] + 0.03 * c["press"])
