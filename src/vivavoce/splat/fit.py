@@ -1,5 +1,5 @@
-"""Colours by linear least squares: for fixed Gaussians a picture is linear in them, so conjugate gradients find the
-best ones in a few renderings, without a step size."""
+"""Colours by linear least squares: for fixed Gaussians a picture is linear in them, so conjugate gradients find
+the best ones in a few renderings, without a step size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vivavoce.splat.rasterize.cpu import CpuRasterizer
 
 ITERATIONS = 20
 PRIOR = 0.02
-"""Pull towards the colours a Gaussian starts with, in squared blending weights: hidden Gaussians keep theirs."""
+"""Pull towards the colours a Gaussian starts with, in squared weights: hidden Gaussians keep theirs."""
 
 View = tuple[CpuRasterizer, Float32[np.ndarray, "H W 3"], float]
 """A rasteriser with the Gaussians placed, the premultiplied picture that it should give, and its weight."""
