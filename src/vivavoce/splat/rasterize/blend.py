@@ -34,12 +34,10 @@ BLOCKS = (TILE // BLOCK) ** 2
 CHUNK = 64
 """Splats prepared at once: as many as a word has bits."""
 
-U, V, A, B, C, LOG, REACH_U, REACH_V, RED, GREEN, BLUE = (CHUNK * field for field in range(11))
-"""Where the fields of a chunk begin: u and v at the tile's first pixel and the factors (see `place`), log2
-of the
-opacity, how much |u| and |v| can change from the centre of a block to its corner pixels, the colour."""
-
 FIELDS = 11
+U, V, A, B, C, LOG, REACH_U, REACH_V, RED, GREEN, BLUE = (CHUNK * field for field in range(FIELDS))
+"""Where the fields of a chunk begin: u and v at the tile's first pixel and the factors (see `place`), log2 of
+the opacity, how much |u| and |v| can change from the centre of a block to its corner pixels, the colour."""
 
 STATE = 4 * simd.WIDTH
 """Floats of a block's state: transmittance, red, green, blue of its 16 pixels."""
@@ -110,6 +108,7 @@ def exponent(chunk, k, x, y):
 @njit(inline="always")
 @no_type_check
 def clamped_alpha(power):
+    """2^power, held below one and cut off."""
     alpha = simd.exp2(power)
     alpha = simd.where_less(alpha, MAX, alpha, MAX)
     return simd.where_less(power, CUT, ZERO, alpha)

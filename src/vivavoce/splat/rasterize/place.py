@@ -117,8 +117,7 @@ def project(means, covariances, opacities, view, splats, boxes):
 @njit(nogil=True, cache=True, error_model="numpy")
 @no_type_check
 def sort_by_depth(means, boxes, pairs, spare):
-    """Indices of what is drawn, nearest first, ties in the order given, in the low words of the pairs
-    returned.
+    """Indices of what is drawn, nearest first, ties in the order given: the low words of what is returned.
 
     `pairs` and `spare` (N,) uint64 are overwritten. A radix sort on the bits of the float32 depth, which
     order positive floats as they order integers: exact whatever the range, and short where the range is.
