@@ -12,7 +12,7 @@ import numpy as np
 from vivavoce.errors import InputError
 from vivavoce.media.audio import SpeechFile, open_speech
 from vivavoce.media.provenance import Provenance
-from vivavoce.media.video import VideoWriter, check_target
+from vivavoce.media.video import VideoWriter, check_video_target, frame_rate
 from vivavoce.progress import track
 from vivavoce.splat.avatar import Avatar, load_avatar
 from vivavoce.splat.backgrounds import resolve_background
@@ -47,7 +47,8 @@ def generate(
     Raises InputError and OutputError with what is wrong.
     """
     source, speech, out = Path(source), Path(speech), Path(out)
-    check_target(out, alpha=background == "transparent")
+    check_video_target(out, alpha=background == "transparent")
+    fps = float(frame_rate(fps))
     sound = open_speech(speech)
     if sound.duration > MAX_SECONDS:
         hours = sound.duration / 3600
@@ -62,6 +63,13 @@ def generate(
         method=METHOD,
         seed=seed,
         inputs={"photo": (source.name, avatar.photo_sha256), "speech": (speech.name, sound.sha256)},
+        settings={
+            "fps": fps,
+            "size": min(width, height),
+            "background": background,
+            "expressiveness": expressiveness,
+            "text": text,
+        },
     )
     renderer = Renderer(avatar, width, height, background=plate)
     try:

@@ -125,8 +125,10 @@ class Rig:
     ) -> Float[np.ndarray, "T V 3 4"]:
         offsets = self.vertex_offsets(controls)
         # One matrix product over all frames: the plain einsum takes ten times as long.
-        flat = joints.transpose(1, 0, 2, 3).reshape(joints.shape[1], -1)
-        blended = (self.skin.astype(np.float64) @ flat).reshape(-1, len(controls), 3, 4).swapaxes(0, 1)
+        flat = joints.transpose(1, 0, 2, 3).reshape(joints.shape[1], 12 * len(joints))
+        blended = (
+            (self.skin.astype(np.float64) @ flat).reshape(len(self.skin), len(controls), 3, 4).swapaxes(0, 1)
+        )
         R = _orthonormal(blended[..., :3])
         moved = self.vertices + offsets
         target = np.einsum("tvab,tvb->tva", blended[..., :3], moved) + blended[..., 3]
@@ -140,8 +142,8 @@ class Rig:
         arm = self.vertices - centre
         by_jaw = self.jaw[None, :, None] * (np.einsum("tab,vb->tva", turn, arm) - arm)
         points = self._control_points(controls) - by_jaw[:, list(MOVED)]
-        spread = self.spread.astype(np.float64) @ points.swapaxes(0, 1).reshape(len(MOVED), -1)
-        return by_jaw + spread.reshape(-1, len(controls), 3).swapaxes(0, 1)
+        spread = self.spread.astype(np.float64) @ points.swapaxes(0, 1).reshape(len(MOVED), 3 * len(points))
+        return by_jaw + spread.reshape(len(self.vertices), len(controls), 3).swapaxes(0, 1)
 
     def _control_points(self, controls: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T P 3"]:
         lips = lip_offsets(self.lips, controls)
