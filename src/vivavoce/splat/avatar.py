@@ -85,7 +85,7 @@ def save_avatar(avatar: Avatar, folder: Path) -> None:
         "pad": avatar.lift.pad,
         "metre": avatar.lift.metre,
         "face": {k: getattr(frame, k) for k in ("height", "millimetre", "mouth_width", "gap")},
-        "lips": {k: getattr(lips, k) for k in ("width", "photo_width", "gap", "corner_lift")},
+        "lips": {k: getattr(lips, k) for k in ("width", "photo_width")},
         "joints_seen": sorted(rig.skeleton.seen),
         "sha256": {name: _sha256(folder / name) for name in _FILES},
     }

@@ -1,5 +1,7 @@
-"""Colours by linear least squares: for fixed Gaussians a picture is linear in them, so conjugate gradients find
-the best ones in a few renderings, without a step size."""
+"""Colours by linear least squares: for fixed Gaussians a picture is linear in them.
+
+So conjugate gradients find the best ones in a few renderings, without a step size.
+"""
 
 from __future__ import annotations
 

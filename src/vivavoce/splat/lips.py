@@ -35,9 +35,6 @@ class LipModel:
     width: float
     """Inner width of the relaxed mouth, pixels: narrower than the photo's if that smiles."""
     photo_width: float
-    gap: float
-    corner_lift: float
-    """How far the photo's corners stand above (negative: below) where they rest, pixels, along the face."""
 
     @property
     def smile(self) -> float:
@@ -55,8 +52,7 @@ def measure_lips(face: Float[np.ndarray, "478 3"], frame: FaceFrame) -> LipModel
     )
     # The relaxed mouth spans about 0.74 of the distance between the pupils (50 of 63 mm, less skin).
     width = min(frame.mouth_width, 0.74 * 63.0 * frame.millimetre)
-    corners = rest[0, :, [0, -1], 1].mean()
-    return LipModel(rest, width, frame.mouth_width, frame.gap, float(-corners))
+    return LipModel(rest, width, frame.mouth_width)
 
 
 def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T 4 2 11 3"]:

@@ -151,13 +151,8 @@ def _skin_layers(
     y, x = np.nonzero(solid[2::4, 2::4])
     coarse = np.c_[x * 4 + 2.0, y * 4 + 2.0].astype(np.float32)
     backing = _on_sheet(canvas, sheet, grid_weights, under, coarse, np.full(len(coarse), 4.0, np.float32))
-    depth = backing.points.copy()
-    depth[:, 2] += 0.06 * sheet.face_height
-    return [skin, Layer("backing", depth, *_fields_after_points(backing))]
-
-
-def _fields_after_points(layer: Layer) -> tuple:
-    return layer.sigmas, layer.colors, layer.opacities, layer.binding, layer.slopes
+    behind = backing.points + np.array([0.0, 0.0, 0.06 * sheet.face_height], np.float32)
+    return [skin, replace(backing, kind="backing", points=behind)]
 
 
 def _on_sheet(  # noqa: PLR0917

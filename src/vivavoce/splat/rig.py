@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from vivavoce.splat import topology
-from vivavoce.splat.controls import CHANNELS, INDEX
+from vivavoce.splat.controls import INDEX
 from vivavoce.splat.faceframe import FaceFrame
 from vivavoce.splat.lips import RINGS, LipModel, lip_offsets
 from vivavoce.splat.sheet import Sheet
@@ -40,8 +40,6 @@ BROWS = (*topology.RIGHT_BROW, *topology.LEFT_BROW)
 LIP_POINTS = tuple(v for r in range(RINGS) for v in (*topology.LIP_UPPER[r], *topology.LIP_LOWER[r][1:-1]))
 LID_POINTS = tuple(v for upper, lower in LIDS for v in (*upper, *lower[1:-1]))
 MOVED = LIP_POINTS + LID_POINTS + BROWS
-
-EXTRA_PARTICLES = ("tongue",)
 
 
 @dataclass(frozen=True)
@@ -248,6 +246,3 @@ def _jaw_share(sheet: Sheet, local: Float[np.ndarray, "V 3"], frame: FaceFrame) 
     chin = local[topology.CHIN, 1]
     below = smoothstep(-0.15, 0.75, local[:, 1] / chin)
     return (below * _rim_decay(sheet, frame, 0.24)).astype(np.float32)
-
-
-NEUTRAL = np.zeros((1, len(CHANNELS)), np.float32)
