@@ -2,8 +2,8 @@
 
     python recipes/articulation.py
 
-One core trains for 75 minutes; a second makes speech beside it until there is enough (about 15 minutes). Speech that
-was made is kept in --work, one shard after the other, and only what is missing is made again.
+One core trains for 75 minutes; a second makes speech beside it until there is enough (about 15 minutes).
+Speech that was made is kept in --work, one shard after the other, and only what is missing is made again.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ import numpy as np
 import torch
 import tyro
 from safetensors.numpy import save_file
-from torch.nn import functional as F
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from vivavoce.corpus.synth.judge import score
 from vivavoce.corpus.synth.utterances import TEST_SETS, random_utterance, test_set
 from vivavoce.features.speech import BANDS, LevelNormalizer, log_mel
 from vivavoce.splat.controls import ARTICULATION
-from vivavoce.splat.motion.network import OUTPUTS, STACK, ArticulationNetwork
+from vivavoce.splat.motion.articulation import HEADER, OUTPUTS, RATE, STACK, WEIGHTS
+from vivavoce.splat.motion.network import ArticulationNetwork
 from vivavoce.splat.motion.targets import articulation_from_phones, contacts
 
-RATE = 50
 SHARD = 1000  # utterances, 76 minutes of speech
-WEIGHTS = Path(__file__).parents[1] / "src/vivavoce/splat/motion/weights/articulation.safetensors"
 
 
 @dataclass
@@ -59,7 +58,8 @@ class Options:
 
 
 def frames_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One training utterance as log-mel (t, 80) and targets (t / 2, 9), cut to whole network frames, in half precision."""
+    """One training utterance as log-mel (t, 80) and targets (t / 2, 9), cut to whole network frames, in
+    half precision."""
     utterance = random_utterance(seed)
     mel = log_mel(utterance.samples)
     goal = goals(utterance.phones, utterance.duration)
@@ -73,13 +73,14 @@ def goals(phones: list, duration: float) -> np.ndarray:
     edges = np.arange(len(channels) + 1) / RATE
     touch = np.zeros(len(channels), np.float32)
     for start, end in contacts(phones):
-        end = max(end, start + 0.03)
-        touch += np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], start), 0, None) * RATE
+        until = max(end, start + 0.03)
+        touch += np.clip(np.minimum(edges[1:], until) - np.maximum(edges[:-1], start), 0, None) * RATE
     return np.concatenate([channels, np.minimum(touch, 1)[:, None]], 1)
 
 
 def make_shard(path: Path, first: int) -> None:
-    """SHARD utterances, the seeds from `first` on, end to end: log-mel, targets, the first network frame of each."""
+    """SHARD utterances, the seeds from `first` on, end to end: log-mel, targets, the first network frame of
+    each."""
     made = [frames_of(seed) for seed in range(first, first + SHARD)]
     starts = np.cumsum([0, *(len(goal) for _, goal in made[:-1])])
     partial = path.with_suffix(".partial.npz")
@@ -107,7 +108,8 @@ def make_shards(options: Options) -> None:
 
 
 class Crops:
-    """Random crops with fresh microphones: warped mel axis, tilted spectrum, gain, noise floor, masked bands."""
+    """Random crops with fresh microphones: warped mel axis, tilted spectrum, gain, noise floor, masked
+    bands."""
 
     def __init__(self, options: Options) -> None:
         self.frames, self.batch = int(options.seconds * RATE), options.batch
@@ -175,17 +177,18 @@ def opening_gate(logits: torch.Tensor) -> torch.Tensor:
 
 
 def loss(logits: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
-    """Distance and speed error of the channels, heavier where the lips should be shut and are not, and contact."""
+    """Distance and speed error of the channels, heavier where the lips should be shut and are not, and
+    contact."""
     channels, wanted = opening_gate(logits), goal[..., :-1]
     weight = (
         torch.tensor([3.0, 1.2, 1.0, 1.0, 1.0, 0.7, 0.7, 0.8], device=goal.device).expand_as(wanted).clone()
     )
     weight[..., 0] *= 1 + 2.5 * ((wanted[..., 0] < 0.03) & (channels[..., 0] > 0.03))
     error = channels - wanted
-    entropy = F.binary_cross_entropy(channels.clamp(1e-5, 1 - 1e-5), wanted, reduction="none")
+    entropy = binary_cross_entropy(channels.clamp(1e-5, 1 - 1e-5), wanted, reduction="none")
     distance = ((error.abs() + entropy) * weight).mean()
     speed = (error[:, 1:] - error[:, :-1]).abs() * weight[:, 1:]
-    touch = F.binary_cross_entropy_with_logits(
+    touch = binary_cross_entropy_with_logits(
         logits[..., -1], goal[..., -1], pos_weight=torch.tensor(2.0, device=goal.device)
     )
     return distance + 1.5 * speed.mean() + 0.3 * touch
@@ -239,7 +242,8 @@ def train(options: Options) -> None:
 
 
 def judged(name: str, work: Path) -> tuple[list, np.ndarray, list[int]]:
-    """A test set: its utterances, normalised inputs of all of them (padded with silence), and their lengths."""
+    """A test set: its utterances, normalised inputs of all of them (padded with silence), and their
+    lengths."""
     utterances = test_set(name)
     inputs = []
     for utterance in utterances:
@@ -273,9 +277,9 @@ def save(network: ArticulationNetwork, path: Path, steps: int) -> None:
     """Half-precision safetensors with what the reader must know in the header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     block = network.blocks[0]
-    facts = dict(outputs=list(OUTPUTS), rate=RATE, past=block.past, future=block.future, steps=steps)
+    facts = {"outputs": OUTPUTS, "rate": RATE, "past": block.past, "future": block.future, "steps": steps}
     tensors = {k: v.detach().cpu().numpy().astype(np.float16) for k, v in network.state_dict().items()}
-    save_file(tensors, path, {"vivavoce.articulation": json.dumps(facts)})
+    save_file(tensors, path, {HEADER: json.dumps(facts)})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Phones with times, and the inventory of labels that every aligner and synthesiser is mapped onto.
 
-The labels are ARPAbet in lower case, widened by a few classes so that other languages fit: what two sounds share
-is the shape of the visible mouth, not their place in one language's phonology. Diphthongs are two phones.
-"""
+The labels are ARPAbet in lower case, widened by a few classes so that other languages fit: what two sounds
+share is the shape of the visible mouth, not their place in one language's phonology. Diphthongs are two
+phones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BILABIAL = frozenset("pbm")
 LABIODENTAL = frozenset("fv")
 
 VOWELS = (
-    ("aa", "ae", "ah", "ao", "ax", "eh", "er", "ih", "iy", "uh", "uw")
-    + ("a", "e", "o")  # open central, close-mid front, close-mid back: [a e o] of most languages
-    + ("ix", "ue", "oe")  # close unrounded [ɨ ɯ], close front rounded [y], mid front rounded [ø œ]
+    *("aa", "ae", "ah", "ao", "ax", "eh", "er", "ih", "iy", "uh", "uw"),
+    *("a", "e", "o"),  # open central, close-mid front, close-mid back: [a e o] of most languages
+    *("ix", "ue", "oe"),  # close unrounded [ɨ ɯ], close front rounded [y], mid front rounded [ø œ]
 )
 CONSONANTS = (
-    ("p", "b", "m", "f", "v", "th", "dh", "t", "d", "n", "dx", "l", "s", "z", "sh", "zh", "ch", "jh")
-    + ("k", "g", "ng", "r", "w", "y", "hh")
-    + ("bh", "c", "ny", "rr", "x", "q")  # [β ɸ], [ɕ ç], [ɲ ʎ], trills and uvulars, [x ɣ χ], glottal stop
+    *("p", "b", "m", "f", "v", "th", "dh", "t", "d", "n", "dx", "l", "s", "z", "sh", "zh", "ch", "jh"),
+    *("k", "g", "ng", "r", "w", "y", "hh"),
+    *("bh", "c", "ny", "rr", "x", "q"),  # [β ɸ], [ɕ ç], [ɲ ʎ], trills and uvulars, [x ɣ χ], glottal stop
 )
 LABELS = (PAUSE, *VOWELS, *CONSONANTS)
 
@@ -56,7 +56,8 @@ def from_arpabet(symbol: str) -> tuple[str, ...]:
 
 
 def spread(labels: tuple[str, ...], start: float, end: float) -> list[Phone]:
-    """One interval shared out among one or more labels: the nucleus first and longest, the rest in equal parts."""
+    """One interval shared out among one or more labels: the nucleus first and longest, the rest in equal
+    parts."""
     if len(labels) == 1:
         return [Phone(labels[0], start, end)]
     cut = start + NUCLEUS_SHARE * (end - start)

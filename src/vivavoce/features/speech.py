@@ -1,8 +1,7 @@
 """Log-mel spectra of speech, whole or as it comes, and their causal level normalisation.
 
-Both streams give the same numbers for whatever blocks the sound arrives in: a frame depends on its own window and
-on frames before it only, so the past never changes.
-"""
+Both streams give the same numbers for whatever blocks the sound arrives in: a frame depends on its own
+window and on frames before it only, so the past never changes."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ _FLOOR = 1e-9  # power; about the rounding noise of 16-bit sound
 @functools.cache
 def mel_filters() -> Float32[np.ndarray, "257 80"]:
     """Triangular filters, peak 1, equally spaced in mel(f) = 2595 log10(1 + f / 700) (O'Shaughnessy 1987)."""
-    edges = 700 * (10 ** (np.linspace(*(np.log10(1 + np.array([_LOW, _HIGH]) / 700)), BANDS + 2)) - 1)
+    edges = 700 * (10 ** (np.linspace(np.log10(1 + _LOW / 700), np.log10(1 + _HIGH / 700), BANDS + 2)) - 1)
     bins = np.fft.rfftfreq(_FFT, 1 / SPEECH_RATE)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -44,8 +43,8 @@ def _window() -> Float32[np.ndarray, " 400"]:
 class LogMel:
     """Log-mel frames of sound that comes in blocks: `push` what is there, `finish` at the end.
 
-    n samples give ceil(n / HOP) frames in all; the sound is taken as silent before its start and after its end.
-    """
+    n samples give ceil(n / HOP) frames in all; the sound is taken as silent before its start and after its
+    end."""
 
     def __init__(self) -> None:
         self._rest = np.zeros(WINDOW - LEAD, np.float32)
@@ -84,10 +83,9 @@ def log_mel(samples: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, "t 80"]:
 class LevelNormalizer:
     """Takes the loudness and the colour of a recording out of its log-mel frames, causally.
 
-    Two states: the speech level, a peak follower over the frames' total power; and the mean spectrum of loud frames
-    relative to that level, an average with a prior of `PRIOR_FRAMES` frames that forgets after `MEMORY_FRAMES`.
-    B recordings are normalised side by side.
-    """
+    Two states: the speech level, a peak follower over the frames' total power; and the mean spectrum of
+    loud frames relative to that level, an average with a prior of `PRIOR_FRAMES` frames that forgets after
+    `MEMORY_FRAMES`. B recordings are normalised side by side."""
 
     ATTACK = 0.3  # of the way up to a louder frame, each frame
     RELEASE = 0.005  # nats a frame: 0.5 nats (2.2 dB) a second
@@ -126,8 +124,9 @@ class LevelNormalizer:
 
 
 @functools.cache
-def _prior_shape() -> Float32[np.ndarray, "80"]:
-    """Long-term spectrum of speech below its level: about -6 dB per octave above 500 Hz (Byrne et al. 1994)."""
+def _prior_shape() -> Float32[np.ndarray, 80]:
+    """Long-term spectrum of speech below its level: about -6 dB per octave above 500 Hz (Byrne et al.
+    1994)."""
     edges = np.linspace(np.log10(1 + _LOW / 700), np.log10(1 + _HIGH / 700), BANDS + 2)
     centre = 700 * (10 ** edges[1:-1] - 1)
     return (-4.5 - 1.4 * np.log(np.maximum(centre, 500) / 500)).astype(np.float32)

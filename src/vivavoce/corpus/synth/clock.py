@@ -17,9 +17,9 @@ _FLOOR = 9.0  # nats below an utterance's loudest band that still count; what li
 def label_lag(utterances: Sequence[tuple[Float32[np.ndarray, " n"], list[Phone]]]) -> float:
     """Seconds to add to the labels so that they explain the spectra best.
 
-    For every lag the frames are grouped by label; the lag that leaves the least variance of the log-mel spectrum
-    within the groups wins, refined by a parabola through its neighbours. Needs a few dozen utterances.
-    """
+    For every lag the frames are grouped by label; the lag that leaves the least variance of the log-mel
+    spectrum within the groups wins, refined by a parabola through its neighbours. Needs a few dozen
+    utterances."""
     spread = np.array([_unexplained(utterances, lag) for lag in LAGS])
     best = int(np.clip(spread.argmin(), 1, len(LAGS) - 2))
     left, middle, right = spread[best - 1 : best + 2]

@@ -23,29 +23,29 @@ Track = Float32[np.ndarray, "t 8"]
 def score(predicted: Sequence[Track], utterances: Sequence[Utterance], rate: float) -> dict[str, float]:
     """Figures over a set, tracks sampled at (k + 0.5) / rate seconds:
 
-    `r_<channel>` correlation with the targets; `closure_recall` share of p, b, m with lips shut within 40 ms of the
-    contact; `timing_median_ms`, `timing_p90_ms` error of the centre of the closing movement, missed ones included;
-    `timing_bias_ms` its median with sign; `false_closures` share of frames shut where the target is clearly open;
-    `silence_still` share of frames of silence (150 ms after it began, 150 ms before it ends) that are shut and do
-    not move; `best_lag_ms` the shift of the prediction with the largest correlation; `r_shuffled` the correlation
-    with another utterance's targets.
-    """
+    `r_<channel>` correlation with the targets; `closure_recall` share of p, b, m with lips shut within 40
+    ms of the contact; `timing_median_ms`, `timing_p90_ms` error of the centre of the closing movement,
+    missed ones included; `timing_bias_ms` its median with sign; `false_closures` share of frames shut where
+    the target is clearly open; `silence_still` share of frames of silence (150 ms after it began, 150 ms
+    before it ends) that are shut and do not move; `best_lag_ms` the shift of the prediction with the
+    largest correlation; `r_shuffled` the correlation with another utterance's targets."""
     targets = [
-        articulation_from_phones(u.phones, u.duration, rate)[: len(p)] for p, u in zip(predicted, utterances)
+        articulation_from_phones(u.phones, u.duration, rate)[: len(p)]
+        for p, u in zip(predicted, utterances, strict=True)
     ]
-    predicted = [p[: len(t)] for p, t in zip(predicted, targets)]
+    predicted = [p[: len(t)] for p, t in zip(predicted, targets, strict=True)]
     joined, truth = np.concatenate(predicted), np.concatenate(targets)
     result = {f"r_{name}": correlation(joined[:, i], truth[:, i]) for i, name in enumerate(ARTICULATION)}
     opening, opening_truth = (
         [track[:, INDEX["open"]] for track in tracks] for tracks in (predicted, targets)
     )
     result |= _closures(opening, opening_truth, utterances, rate)
-    still = [_still(p, u, rate) for p, u in zip(opening, utterances)]
+    still = [_still(p, u, rate) for p, u in zip(opening, utterances, strict=True)]
     result["silence_still"] = float(np.concatenate(still).mean())
     result["best_lag_ms"] = 1e3 * best_lag(opening, opening_truth, rate)
     others = opening_truth[1:] + opening_truth[:1]
-    pairs = [(p[: len(o)], o[: len(p)]) for p, o in zip(opening, others)]
-    result["r_shuffled"] = correlation(*(np.concatenate(side) for side in zip(*pairs)))
+    pairs = [(p[: len(o)], o[: len(p)]) for p, o in zip(opening, others, strict=True)]
+    result["r_shuffled"] = correlation(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
     return result
 
 
@@ -61,9 +61,10 @@ def best_lag(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], rate:
     for lag in range(-reach, reach + 1):
         late, reference = max(lag, 0), max(-lag, 0)
         pairs = [
-            (p[late : len(p) - reference], t[reference : len(t) - late]) for p, t in zip(predicted, truth)
+            (p[late : len(p) - reference], t[reference : len(t) - late])
+            for p, t in zip(predicted, truth, strict=True)
         ]
-        scores[lag] = correlation(*(np.concatenate(side) for side in zip(*pairs)))
+        scores[lag] = correlation(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
     return max(scores, key=scores.__getitem__) / rate
 
 
@@ -71,7 +72,7 @@ def _closures(
     predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], utterances: Sequence[Utterance], rate: float
 ) -> dict[str, float]:
     met, errors, false, clear = [], [], 0, 0
-    for track, target, utterance in zip(predicted, truth, utterances):
+    for track, target, utterance in zip(predicted, truth, utterances, strict=True):
         near = np.zeros(len(track), bool)
         for start, end in contacts(utterance.phones):
             first, last = max(0, int((start - TOLERANCE) * rate)), int((end + TOLERANCE) * rate) + 1
@@ -98,7 +99,8 @@ def _centre(opening: np.ndarray) -> float:
 
 
 def _still(opening: np.ndarray, utterance: Utterance, rate: float) -> Bool[np.ndarray, " n"]:
-    """For each frame of silence: shut, and no nearer to or further from it than 0.01 since the frame before."""
+    """For each frame of silence: shut, and no nearer to or further from it than 0.01 since the frame
+    before."""
     times = (np.arange(len(opening)) + 0.5) / rate
     quiet = np.zeros(len(opening), bool)
     for start, end in silences(utterance.phones, utterance.duration):

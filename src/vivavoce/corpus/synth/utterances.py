@@ -26,8 +26,20 @@ ACCENTS = (
     "en-us-nyc",
 )
 VARIANTS = (
-    ("Adam", "Alex", "Alicia", "Andrea", "Andy", "Antonio", "Auntie", "Belinda", "Benjamin", "Caleb", "David")
-    + (
+    *(
+        "Adam",
+        "Alex",
+        "Alicia",
+        "Andrea",
+        "Andy",
+        "Antonio",
+        "Auntie",
+        "Belinda",
+        "Benjamin",
+        "Caleb",
+        "David",
+    ),
+    *(
         "Diogo",
         "Ed",
         "Edward",
@@ -40,9 +52,9 @@ VARIANTS = (
         "Lee",
         "Linda",
         "Marcelo",
-    )
-    + ("Marco", "Max", "Michael", "Mike", "Pablo", "Paul", "Pedro", "Quincy", "Rob", "Robert", "Steph", "Zac")
-    + ("anika", "klatt", "klatt2", "klatt3", "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m8")
+    ),
+    *("Marco", "Max", "Michael", "Mike", "Pablo", "Paul", "Pedro", "Quincy", "Rob", "Robert", "Steph", "Zac"),
+    *("anika", "klatt", "klatt2", "klatt3", "f1", "f2", "f3", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m8"),
 )
 FLITE_SHARE, ENGLISH_SHARE = 0.5, 0.6
 
@@ -90,11 +102,11 @@ def random_voice(rng: random.Random) -> tuple[Voice, str]:
 
 
 def random_utterance(seed: int) -> Utterance:
-    """Training utterance number `seed`: text, voice, speaker, pauses around it, room and line are all drawn from it.
+    """Training utterance number `seed`: text, voice, speaker, pauses around it, room and line are all drawn
+    from it.
 
-    The speaker is changed three ways: resampling (with the tempo set against it beforehand), formants moved apart
-    from the pitch, and part of the voice replaced with breath, up to whispering.
-    """
+    The speaker is changed three ways: resampling (with the tempo set against it beforehand), formants moved
+    apart from the pitch, and part of the voice replaced with breath, up to whispering."""
     draw, rng = random.Random(seed), np.random.default_rng(seed)
     voice, language = random_voice(draw)
     text = sentence(draw, language)

@@ -8,19 +8,15 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import pad, relu
 
 from vivavoce.features.speech import BANDS
-from vivavoce.splat.controls import ARTICULATION
-
-STACK = 2
-"""Log-mel frames (100 Hz) in one network frame (50 Hz)."""
-OUTPUTS = (*ARTICULATION, "contact")
-"""The channels, and the probability that the lips touch, which decides closures."""
+from vivavoce.splat.motion.articulation import OUTPUTS, STACK
 
 
 class Block(nn.Module):
-    """Depthwise convolution over time, then two pointwise layers, with a scaled residual (Liu et al. 2022, ConvNeXt)."""
+    """Depthwise convolution over time, then two pointwise layers, with a scaled residual (Liu et al. 2022,
+    ConvNeXt)."""
 
     def __init__(self, width: int, past: int, future: int) -> None:
         super().__init__()
@@ -32,12 +28,13 @@ class Block(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 0.3))
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        h = self.depthwise(F.pad(x.transpose(1, 2), (self.past, self.future))).transpose(1, 2)
-        return x + self.scale * self.contract(F.relu(self.expand(self.norm(h))))
+        h = self.depthwise(pad(x.transpose(1, 2), (self.past, self.future))).transpose(1, 2)
+        return x + self.scale * self.contract(relu(self.expand(self.norm(h))))
 
 
 class ArticulationNetwork(nn.Module):
-    """`blocks` residual blocks between two linear layers; every block sees `past` frames back and `future` ahead."""
+    """`blocks` residual blocks between two linear layers; every block sees `past` frames back and `future`
+    ahead."""
 
     def __init__(self, width: int = 256, blocks: int = 7, *, past: int = 8, future: int = 1) -> None:
         super().__init__()

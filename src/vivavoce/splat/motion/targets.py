@@ -2,15 +2,15 @@
 
 Sources, and what each gives:
 
-* dominance functions, how neighbours share a moment: Cohen & Massaro 1993, "Modeling coarticulation in synthetic
-  visual speech"; vowels as the carrier on which consonants are superposed: Öhman 1966, JASA 39, 151-168;
-* consonants that leave lips or jaw free give way to their neighbours, sibilants hold the jaw high: Keating, Lindblom,
-  Lubker & Kreiman 1994, J. Phonetics 22, 407-422;
-* rounding begins up to about 200 ms before its vowel where the consonants between are indifferent: Perkell & Matthies
-  1992, JASA 91, 2911-2925;
-* lips close towards a place beyond contact and are compressed there, closing faster than opening, lip speeds of
-  100-300 mm/s: Löfqvist & Gracco 1997, JSLHR 40, 877-893.
-"""
+* dominance functions, how neighbours share a moment: Cohen & Massaro 1993, "Modeling coarticulation in
+  synthetic visual speech"; vowels as the carrier on which consonants are superposed: Öhman 1966, JASA 39,
+  151-168;
+* consonants that leave lips or jaw free give way to their neighbours, sibilants hold the jaw high: Keating,
+  Lindblom, Lubker & Kreiman 1994, J. Phonetics 22, 407-422;
+* rounding begins up to about 200 ms before its vowel where the consonants between are indifferent: Perkell
+  & Matthies 1992, JASA 91, 2911-2925;
+* lips close towards a place beyond contact and are compressed there, closing faster than opening, lip
+  speeds of 100-300 mm/s: Löfqvist & Gracco 1997, JSLHR 40, 877-893."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ _SHORT_PAUSE = (0.10, 0.12, 0.05, 0.0, 0.0, 0.0, 0.3, 0.1)
 SHORT_PAUSE = 0.15
 """Seconds; a pause up to this long leaves the lips slightly parted."""
 FASTEST_OPENING, FASTEST_CLOSING = 9.0, 11.0
-"""Of the full gap a second: with 22 mm of gap, 200 and 240 mm/s; a full opening takes 110 ms, almost three frames."""
+"""Of the full gap a second: with 22 mm of gap, 200 and 240 mm/s; a full opening takes 110 ms, almost three
+frames."""
 COMPRESSION = 0.15
 """How far beyond contact the lips aim in p, b, m, in units of the gap."""
 
@@ -89,10 +90,16 @@ def articulation_from_phones(
     jaw = np.minimum(_speed_limited(blend[:, 1], fine, _FASTEST_SHAPING, _FASTEST_SHAPING), 0.45 + aperture)
     shaped = [_speed_limited(blend[:, c], fine, _FASTEST_SHAPING, _FASTEST_SHAPING) for c in (2, 3, 4, 5)]
     wide, rounded, tongue_up, tongue_out = (_smoothed(s, fine) for s in shaped)
-    channels = dict(
-        open=aperture, jaw=_smoothed(jaw, fine), wide=wide, round=rounded, tuck=_smoothed(tuck, fine), press=press,
-        tongue_up=tongue_up, tongue_out=tongue_out,
-    )  # fmt: skip
+    channels = {
+        "open": aperture,
+        "jaw": _smoothed(jaw, fine),
+        "wide": wide,
+        "round": rounded,
+        "tuck": _smoothed(tuck, fine),
+        "press": press,
+        "tongue_up": tongue_up,
+        "tongue_out": tongue_out,
+    }
     wanted = (np.arange(int(np.ceil(duration * rate - 1e-6))) + 0.5) / rate
     columns = [np.interp(wanted, times, channels[name]) for name in ARTICULATION]
     return np.clip(np.stack(columns, 1), 0, 1).astype(np.float32)
@@ -131,7 +138,8 @@ def _tidied(phones: Sequence[Phone], duration: float) -> list[Phone]:
 
 
 def _blend(phones: list[Phone], times: np.ndarray) -> Float64[np.ndarray, "t 6"]:
-    """Dominance-weighted mean of the phones' shapes (Cohen & Massaro 1993, eq. 1-3 with an exponent of one)."""
+    """Dominance-weighted mean of the phones' shapes (Cohen & Massaro 1993, eq. 1-3 with an exponent of
+    one)."""
     rows = [
         _SHORT_PAUSE if p.label == PAUSE and p.end - p.start <= SHORT_PAUSE else _SHAPES[p.label]
         for p in phones
@@ -152,7 +160,8 @@ def _blend(phones: list[Phone], times: np.ndarray) -> Float64[np.ndarray, "t 6"]
 def _aperture(
     phones: list[Phone], carrier: np.ndarray, times: np.ndarray, rate: float
 ) -> Float64[np.ndarray, " t"]:
-    """The lip gap, negative where the lips are compressed: consonants and pauses cut into the vowels' carrier."""
+    """The lip gap, negative where the lips are compressed: consonants and pauses cut into the vowels'
+    carrier."""
     gap = carrier.copy()
     for phone in phones:
         if phone.label in LABIODENTAL:
@@ -186,9 +195,9 @@ def _speed_limited(
 ) -> Float64[np.ndarray, " t"]:
     """The largest track below `track` that rises no faster than `opening` and falls no faster than `closing`.
 
-    min over s of track(s) + opening * (t - s) for s < t and + closing * (s - t) for s > t: minima, the contacts,
-    stay what and when they are, and the peaks between them give way, which is what fast speech does.
-    """
+    min over s of track(s) + opening * (t - s) for s < t and + closing * (s - t) for s > t: minima, the
+    contacts, stay what and when they are, and the peaks between them give way, which is what fast speech
+    does."""
     reach = int(_SPEED_WINDOW * rate)
     limited = track.copy()
     for k in range(1, reach + 1):
