@@ -75,7 +75,7 @@ class Face:
     def yaw(self) -> float:
         """Degrees; positive turns the face to the picture's right."""
         axis = self._across()
-        return math.degrees(math.atan2(-axis[2], math.hypot(axis[0], axis[1])))
+        return math.degrees(math.atan2(axis[2], math.hypot(axis[0], axis[1])))
 
     @property
     def roll(self) -> float:
