@@ -16,6 +16,7 @@ from vivavoce import __version__
 from vivavoce.media.files import check_readable
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_XMP_UUID = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")
 _NOTICE = "AI-generated: this was made by a computer from a photo and a recording; it was not filmed."
 
 
@@ -84,6 +85,13 @@ def xmp_packet() -> str:
         f' Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/>'
         '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     )
+
+
+def append_xmp_box(path: Path) -> None:
+    """Put the XMP packet into the `uuid` box that mp4 and mov have for it (XMP Specification Part 3, 1.1.4)."""
+    packet = xmp_packet().encode()
+    with path.open("ab") as file:
+        file.write((24 + len(packet)).to_bytes(4, "big") + b"uuid" + _XMP_UUID + packet)
 
 
 def read_provenance(path: Path) -> Provenance | None:
