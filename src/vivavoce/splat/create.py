@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
 
 from vivavoce.errors import OutputError
 from vivavoce.features.joints import smplx_joints
@@ -17,7 +17,8 @@ from vivavoce.features.plate import background_plate
 from vivavoce.features.portrait import Portrait, analyze
 from vivavoce.media.image import read_photo
 from vivavoce.splat.avatar import EPS2D, Avatar, quats_and_scales, save_avatar
-from vivavoce.splat.fit import fit_colors
+from vivavoce.splat.fit import fit_colors, fit_opacities
+from vivavoce.splat.layers import KINDS
 from vivavoce.splat.lift import Lifted, lift_layers, make_lift
 from vivavoce.splat.rasterize.cpu import CpuRasterizer
 from vivavoce.splat.reconstruct import Canvas, reconstruct
@@ -53,12 +54,11 @@ def build_avatar(portrait: Portrait, *, photo_sha256: str = "") -> Avatar:
     canvas, width, height = make_canvas(portrait)
     built = reconstruct(canvas)
     lift = make_lift(width, height, canvas.pad, built.rig.frame.millimetre)
-    lifted = lift_layers(built.layers, lift)
-    colors = _fitted_colors(canvas, lifted, lift.camera)
+    lifted = _fitted(canvas, lift_layers(built.layers, lift), lift.camera)
     quats, scales = quats_and_scales(lifted.covariances)
     rest = np.concatenate([rest_positions(built.sheet, built.rig.skeleton), built.rig.tongue[None]])
     return Avatar(
-        gaussians=Gaussians(lifted.means, quats, scales, lifted.opacities, colors),
+        gaussians=Gaussians(lifted.means, quats, scales, lifted.opacities, lifted.colors),
         covariances=lifted.covariances,
         kinds=lifted.kinds,
         binding=lifted.binding,
@@ -104,30 +104,39 @@ def make_canvas(portrait: Portrait) -> tuple[Canvas, int, int]:
     return canvas, *size
 
 
-VIEWS = ((0.0, 1.3), (0.5, 1.0))
+VIEWS = ((0.0, 1.7), (0.5, 1.0))
 """Shifts of the picture in pixels, along both axes, that the colours are fitted to, and their weights.
 
 One view alone would be met by colours that ring between the pixels, and shimmer as soon as the head moves.
 """
 
 
-def _fitted_colors(canvas: Canvas, lifted: Lifted, camera: Camera) -> Float32[np.ndarray, "N 3"]:
-    """Colours with which the Gaussians at rest give the photo, on the padded canvas."""
+def _fitted(canvas: Canvas, lifted: Lifted, camera: Camera) -> Lifted:
+    """Opacities that follow the matte and colours that give the photo, both on the padded canvas at rest."""
     import cv2
 
     h, w = canvas.matte.shape
-    views = []
-    for shift, weight in VIEWS:
+    rasters = []
+    for shift, _ in VIEWS:
         cx, cy = camera.cx + canvas.pad - shift, camera.cy + canvas.pad - shift
-        raster = CpuRasterizer(Camera(w, h, camera.focal, cx, cy), len(lifted.means), eps2d=EPS2D)
-        raster.place(lifted.means, lifted.covariances, lifted.opacities, presorted=True)
+        rasters.append(CpuRasterizer(Camera(w, h, camera.focal, cx, cy), len(lifted.means), eps2d=EPS2D))
+    means, covariances = lifted.means, lifted.covariances
+    # What lies behind the skin is hidden by it, whatever the matte says there.
+    front = lifted.kinds == KINDS.index("skin")
+    fitted = fit_opacities(
+        rasters[0], means, covariances, np.where(front, lifted.opacities, 0).astype(np.float32), canvas.matte
+    )
+    opacities = np.where(front, fitted, lifted.opacities).astype(np.float32)
+    views = []
+    for raster, (shift, weight) in zip(rasters, VIEWS, strict=True):
+        raster.place(means, covariances, opacities, presorted=True)
         _, transmittance = raster.blend(lifted.colors)
         by = np.array([[1.0, 0, -shift], [0, 1, -shift]])
         image = cv2.warpAffine(
             canvas.image, by, (w, h), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
         views.append((raster, image * (1.0 - transmittance[..., None]), weight))
-    return fit_colors(views, lifted.colors)
+    return replace(lifted, opacities=opacities, colors=fit_colors(views, lifted.colors))
 
 
 def _background(portrait: Portrait) -> np.ndarray:
