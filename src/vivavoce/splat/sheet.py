@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, Int32
 from vivavoce.splat import topology
 
 STEEPEST = 0.9
-"""Largest depth step between neighbouring vertices, as a share of their distance in the picture."""
+"""Largest depth step neighbouring vertices ask of each other, as a share of their distance in the picture."""
 
 RIM_SCALES = (1.09, 1.22, 1.42)
 """The rings around the face, as multiples of its outline."""
@@ -165,10 +165,11 @@ def _depth(
     return np.asarray(spsolve((laplacian + diags(pull)).tocsc(), rhs + pull * target))
 
 
-def triangle_map(sheet: Sheet, shape: tuple[int, int], *, supersample: int = 2) -> Int32[np.ndarray, "H W"]:
+def triangle_map(sheet: Sheet, shape: tuple[int, int], *, supersample: int = 3) -> Int32[np.ndarray, "H W"]:
     """The triangle under each pixel centre, -1 where there is none (outside, in the mouth's and eyes' holes).
 
     Triangles are painted from the back to the front, so a folded cheek hides what lies behind it.
+    `supersample` is odd, so that a sample lies at each pixel centre.
     """
     import cv2
 
