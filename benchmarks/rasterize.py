@@ -29,12 +29,15 @@ from vivavoce.splat.rasterize.reference import rasterize_reference
 COUNTS = (10_000, 40_000, 100_000)
 
 
-def seconds_per_frame(draw: list[Callable[[], object]], frames: int) -> float:
-    """Wall time of a frame when each function in `draw` is called `frames` times in a thread of its own."""
+def seconds_per_frame(draw: list[Callable[[], object]], frames: int) -> tuple[float, float]:
+    """Wall and processor time a frame, each function being called `frames` times in its own thread."""
+    busy: list[float] = []
 
     def work(function: Callable[[], object]) -> None:
+        start = time.thread_time()
         for _ in range(frames):
             function()
+        busy.append(time.thread_time() - start)
 
     threads = [threading.Thread(target=work, args=(function,)) for function in draw]
     start = time.perf_counter()
@@ -42,7 +45,8 @@ def seconds_per_frame(draw: list[Callable[[], object]], frames: int) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    return (time.perf_counter() - start) / (frames * len(draw))
+    total = frames * len(draw)
+    return (time.perf_counter() - start) / total, sum(busy) / total
 
 
 def fast(scene: Scene) -> Callable[[], object]:
@@ -87,14 +91,17 @@ def measure(scene: Scene, rounds: int) -> dict[str, float]:
         "fit step": ([fit_step(scene)], 5),
         "twin": ([twin(scene)], 1),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, (draw, frames) in contestants.items():
             seconds[name].append(seconds_per_frame(draw, frames))
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    ratio = statistics.median(t / s for t, s in zip(seconds["twin"], seconds["one thread"], strict=True))
+    median = {name: statistics.median(wall for wall, _ in values) for name, values in seconds.items()}
+    ratio = statistics.median(
+        t[0] / s[0] for t, s in zip(seconds["twin"], seconds["one thread"], strict=True)
+    )
     return {
         "fps_1_thread": 1 / median["one thread"],
+        "processor_ms_per_frame": 1e3 * statistics.median(busy for _, busy in seconds["one thread"]),
         "fps_2_threads": 1 / median["two threads"],
         "fps_2_threads_to_bytes": 1 / median["to bytes, two threads"],
         "color_fit_step_ms": 1e3 * median["fit step"],
