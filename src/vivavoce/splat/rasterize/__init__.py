@@ -86,8 +86,7 @@ def rasterize(
 def covariance_from_quats_scales(
     quats: Float[np.ndarray, "N 4"], scales: Float[np.ndarray, "N 3"]
 ) -> Float[np.ndarray, "N 6"]:
-    """R diag(scales)^2 R^T as xx, xy, xz, yy, yz, zz, in the scales' unit squared (Kerbl et al., 2023, eq.
-    6).
+    """R diag(scales)^2 R^T as xx, xy, xz, yy, yz, zz, in the scales' unit squared (Kerbl et al., 2023).
 
     Quaternions are (w, x, y, z) of any length but zero; the result has the dtype of the scales.
     """
