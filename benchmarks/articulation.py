@@ -44,7 +44,7 @@ def noisy(utterances: Sequence[Utterance]) -> list[Utterance]:
 def telephone(utterances: Sequence[Utterance]) -> list[Utterance]:
     """The same through a telephone line: 300-3400 Hz, mu-law at 8 bits."""
     return [
-        Utterance(augment.mu_law(augment.band_limited(u.samples, 300, 3400)), u.phones, u.text, u.voice)
+        Utterance(augment.mu_law(augment.band_limited(u.samples, 300.0, 3400.0)), u.phones, u.text, u.voice)
         for u in utterances
     ]
 
@@ -85,7 +85,9 @@ def main() -> None:
     }
     results: dict = {"look_ahead_ms": 1e3 * model.look_ahead, "seconds_for_10_s": seconds_for_ten(model)}
     results["sets"] = sets = {}
-    print(f"look-ahead {results['look_ahead_ms']:.1f} ms; 10 s of speech in {results['seconds_for_10_s']:.3f} s")
+    print(
+        f"look-ahead {results['look_ahead_ms']:.1f} ms; 10 s of speech in {results['seconds_for_10_s']:.3f} s"
+    )
     for name in TEST_SETS:
         dry = test_set(name)
         for suffix, change in conditions.items():

@@ -2,7 +2,7 @@
 
     python recipes/articulation.py
 
-One core trains for 75 minutes; a second makes speech beside it until there is enough (about 15 minutes).
+One core trains for 70 minutes; a second makes speech beside it until there is enough (about 15 minutes).
 Speech that was made is kept in --work, one shard after the other, and only what is missing is made again.
 """
 
@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from vivavoce.corpus.synth.judge import score
-from vivavoce.corpus.synth.utterances import TEST_SETS, random_utterance, test_set
+from vivavoce.corpus.synth.utterances import TEST_SETS, Utterance, random_utterance, test_set
 from vivavoce.features.speech import BANDS, LevelNormalizer, log_mel
 from vivavoce.splat.controls import ARTICULATION
 from vivavoce.splat.motion.articulation import HEADER, OUTPUTS, RATE, STACK, WEIGHTS
@@ -41,7 +41,7 @@ class Options:
 
     utterances: int = 20_000
     """How many; 4.6 s each on average."""
-    minutes: float = 75.0
+    minutes: float = 70.0
     """Of training, data and figures not counted."""
     out: Path = WEIGHTS
     work: Path = Path("build/articulation")
@@ -53,7 +53,7 @@ class Options:
     """Peak learning rate."""
     seed: int = 0
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
-    check: float = 8.0
+    check: float = 4.0
     """Minutes between looks at the held-out sets."""
 
 
@@ -202,7 +202,7 @@ def train(options: Options) -> None:
     maker = multiprocessing.get_context("spawn").Process(target=make_shards, args=(options,), daemon=True)
     maker.start()
     crops = Crops(options)
-    judges = [(name, judged(name, options.work)) for name in TEST_SETS]
+    judges = {name: judged(name) for name in TEST_SETS}
     network = ArticulationNetwork().to(options.device)
     average = ArticulationNetwork().to(options.device)
     average.load_state_dict(network.state_dict())
@@ -241,24 +241,23 @@ def train(options: Options) -> None:
     options.out.with_suffix(".partial.safetensors").unlink(missing_ok=True)
 
 
-def judged(name: str, work: Path) -> tuple[list, np.ndarray, list[int]]:
-    """A test set: its utterances, normalised inputs of all of them (padded with silence), and their
-    lengths."""
+def judged(name: str) -> tuple[list[Utterance], list[np.ndarray]]:
+    """A test set: its utterances, and the network's inputs for each."""
     utterances = test_set(name)
     inputs = []
     for utterance in utterances:
         mel = log_mel(utterance.samples)
         frames, _ = LevelNormalizer().push(mel[None, : len(mel) // STACK * STACK])
         inputs.append(frames.reshape(-1, STACK * BANDS))
-    return utterances, inputs, [len(i) for i in inputs]
+    return utterances, inputs
 
 
 @torch.no_grad()
-def report(title: str, network: ArticulationNetwork, judges: list, device: str) -> None:
+def report(title: str, network: ArticulationNetwork, judges: dict, device: str) -> None:
     """One line for each test set."""
     network.eval()
     print(title)
-    for name, (utterances, inputs, _) in judges:
+    for name, (utterances, inputs) in judges.items():
         tracks = [
             opening_gate(network(torch.from_numpy(i[None]).to(device)))[0].cpu().numpy() for i in inputs
         ]

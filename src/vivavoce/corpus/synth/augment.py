@@ -19,7 +19,9 @@ _FFT, _HOP = 512, 80
 _LIFTER = 26  # cepstral coefficients that are the vocal tract; the rest is the excitation
 
 
-def resampled(samples: Sound, phones: list[Phone], ratio: float) -> tuple[Sound, list[Phone]]:
+def resampled(
+    samples: Sound, phones: list[Phone], ratio: float
+) -> tuple[Float32[np.ndarray, " m"], list[Phone]]:
     """A bigger (ratio < 1) or smaller speaker: pitch, formants and tempo all times `ratio`; labels scaled
     with it."""
     import soxr
@@ -118,7 +120,7 @@ def clipped(samples: Sound, share: float) -> Sound:
     return np.clip(samples, -limit, limit).astype(np.float32)
 
 
-def _fit(samples: np.ndarray, length: int) -> Sound:
+def _fit(samples: np.ndarray, length: int) -> Float32[np.ndarray, " m"]:
     return np.pad(samples[:length], (0, max(0, length - len(samples)))).astype(np.float32)
 
 
@@ -135,7 +137,7 @@ def random_recording(samples: Sound, rng: np.random.Generator) -> Sound:
         samples = with_noise(samples, rng, rng.uniform(5, 45))
     line = rng.random()
     if line < 0.08:
-        samples = mu_law(band_limited(samples, 300, 3400))
+        samples = mu_law(band_limited(samples, 300.0, 3400.0))
     elif line < 0.16:
         samples = band_limited(samples, rng.uniform(20, 150), rng.uniform(3500, 7500))
     elif line < 0.28:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 
 from vivavoce.features.phones import Phone
 from vivavoce.features.speech import FRAME_RATE, log_mel
@@ -14,7 +14,7 @@ LAGS = np.arange(-0.05, 0.0501, 0.005)
 _FLOOR = 9.0  # nats below an utterance's loudest band that still count; what lies deeper is silence
 
 
-def label_lag(utterances: Sequence[tuple[Float32[np.ndarray, " n"], list[Phone]]]) -> float:
+def label_lag(utterances: Sequence[tuple[Float32[np.ndarray, " _"], list[Phone]]]) -> float:
     """Seconds to add to the labels so that they explain the spectra best.
 
     For every lag the frames are grouped by label; the lag that leaves the least variance of the log-mel
@@ -26,7 +26,7 @@ def label_lag(utterances: Sequence[tuple[Float32[np.ndarray, " n"], list[Phone]]
     return float(LAGS[best] + 0.5 * (LAGS[1] - LAGS[0]) * (left - right) / (left - 2 * middle + right))
 
 
-def _unexplained(utterances: Sequence[tuple[np.ndarray, list[Phone]]], lag: float) -> Float64:
+def _unexplained(utterances: Sequence[tuple[np.ndarray, list[Phone]]], lag: float) -> float:
     """Mean squared distance of log-mel frames from the mean of their label."""
     groups: dict[str, list[np.ndarray]] = {}
     for samples, phones in utterances:
@@ -38,6 +38,5 @@ def _unexplained(utterances: Sequence[tuple[np.ndarray, list[Phone]]], lag: floa
         for i, phone in enumerate(phones):
             groups.setdefault(phone.label, []).append(mel[index == i])
     joined = [np.concatenate(frames) for frames in groups.values()]
-    return np.float64(
-        sum(((g - g.mean(0)) ** 2).sum() for g in joined if len(g)) / sum(len(g) for g in joined)
-    )
+    within = sum(float(((g - g.mean(0)) ** 2).sum()) for g in joined if len(g))
+    return within / sum(len(g) for g in joined)

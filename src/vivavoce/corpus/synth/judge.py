@@ -17,7 +17,7 @@ TOLERANCE = 0.04
 """Seconds around a contact in which the lips must have met."""
 LARGEST_LAG = 0.2
 
-Track = Float32[np.ndarray, "t 8"]
+Track = Float32[np.ndarray, "_ 8"]
 
 
 def score(predicted: Sequence[Track], utterances: Sequence[Utterance], rate: float) -> dict[str, float]:
@@ -28,7 +28,7 @@ def score(predicted: Sequence[Track], utterances: Sequence[Utterance], rate: flo
     missed ones included; `timing_bias_ms` its median with sign; `false_closures` share of frames shut where
     the target is clearly open; `silence_still` share of frames of silence (150 ms after it began, 150 ms
     before it ends) that are shut and do not move; `best_lag_ms` the shift of the prediction with the
-    largest correlation; `r_shuffled` the correlation with another utterance's targets."""
+    largest correlation; `r_shuffled` the correlation with the targets of other moments."""
     targets = [
         articulation_from_phones(u.phones, u.duration, rate)[: len(p)]
         for p, u in zip(predicted, utterances, strict=True)
@@ -43,15 +43,19 @@ def score(predicted: Sequence[Track], utterances: Sequence[Utterance], rate: flo
     still = [_still(p, u, rate) for p, u in zip(opening, utterances, strict=True)]
     result["silence_still"] = float(np.concatenate(still).mean())
     result["best_lag_ms"] = 1e3 * best_lag(opening, opening_truth, rate)
-    others = opening_truth[1:] + opening_truth[:1]
-    pairs = [(p[: len(o)], o[: len(p)]) for p, o in zip(opening, others, strict=True)]
-    result["r_shuffled"] = correlation(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
+    result["r_shuffled"] = _elsewhere(np.concatenate(opening), np.concatenate(opening_truth))
     return result
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Pearson's r; 0 where one of the two does not vary."""
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 1e-6 and b.std() > 1e-6 else 0.0
+
+
+def _elsewhere(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Mean correlation with the targets of other moments: the whole set turned around by 1/12, 2/12 .. 11/12."""
+    shifts = [len(truth) * k // 12 for k in range(1, 12)]
+    return float(np.mean([correlation(predicted, np.roll(truth, shift)) for shift in shifts]))
 
 
 def best_lag(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], rate: float) -> float:

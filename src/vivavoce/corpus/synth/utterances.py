@@ -151,7 +151,9 @@ def _with_breath(
     pause = phones[0] if rng.random() < 0.6 else phones[-1]
     length = min(pause.end - pause.start, rng.uniform(0.15, 0.5))
     start, n = int((pause.end - length) * SPEECH_RATE), int(length * SPEECH_RATE)
-    puff = augment.equalized(rng.normal(size=n).astype(np.float32), rng, 6) * np.sin(np.pi * np.arange(n) / n)
+    puff = augment.equalized(rng.normal(size=n).astype(np.float32), rng, 6.0) * np.sin(
+        np.pi * np.arange(n) / n
+    )
     out = samples.copy()
     out[start : start + n] += puff[: len(out) - start] * samples.std() * 10 ** (-rng.uniform(12, 30) / 20)
     return out

@@ -215,8 +215,8 @@ class _Espeak:
         self._callback = kind(self._receive)  # the library keeps the bare pointer, so this object must live
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def _receive(self, samples: int, count: int, events) -> int:
-        if count > 0:
+    def _receive(self, samples: int | None, count: int, events) -> int:
+        if samples and count > 0:
             self._chunks.append(np.frombuffer(ctypes.string_at(samples, 2 * count), np.int16))
         i = 0
         while events[i].type:
