@@ -108,8 +108,11 @@ def kinematic_beats(motion: Float32[np.ndarray, "T C"]) -> Float64[np.ndarray, "
 
     These are the local minima of its angular speed between faster motion on either side, by 3 degrees a second at least.
     """
-    angles = sum(motion[:, [RHYTHM.index(f"{part}_{axis}") for axis in ("yaw", "pitch", "roll")]] for part in ("head", "torso"))
-    speed = np.linalg.norm(np.gradient(angles, 1 / FPS, axis=0), axis=1)
+    angles = sum(
+        motion[:, [RHYTHM.index(f"{part}_{axis}") for axis in ("yaw", "pitch", "roll")]]
+        for part in ("head", "torso")
+    )
+    speed = np.linalg.norm(np.gradient(np.degrees(angles), 1 / FPS, axis=0), axis=1)
     return (find_peaks(-speed, prominence=3)[0] + 0.5) / FPS
 
 

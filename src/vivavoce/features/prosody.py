@@ -21,14 +21,15 @@ HOP = SPEECH_RATE // 100
 LOOK_AHEAD = (WINDOW // 2 + (DELAY + 1) * HOP) / SPEECH_RATE
 """Seconds of sound read after a hop's centre: half a window, a hop for the median, the accent's wait."""
 
+_BATCH = 200  # hops measured at once: enough to be fast, and bounded for a long recording
 _SILENCE_DB = -100.0
 _FLOOR_RANGE = (-65.0, -45.0)  # dBFS, between which a recording's noise floor is looked for
 _FLOOR_SPAN = 200  # hops; speech dips to the floor of its room at least once in two seconds
-_ABOVE_FLOOR_VOICED, _ABOVE_FLOOR = 6.0, 12.0  # dB
-_BELOW_LOUDEST = 30.0  # dB; the range of speech, beyond which come echoes and breath
-_FORGETTING = 0.05  # dB a hop, by which the loudest is forgotten
+_ABOVE_FLOOR = 6.0  # dB
+_VOICE, _CONSONANTS = 25.0, 15.0  # dB below the loudest; what is softer is echo or breath
+_FORGETTING = 0.03  # dB a hop, by which the loudest is forgotten
 _CLEAR = 0.6  # clarity of a voiced hop; white noise reaches 0.4 in one window of a hundred
-_VOICED_SPAN = 30  # hops within which speech is voiced somewhere
+_UNVOICED = 20  # hops; longer than consonants last
 _CLOSURE = 0.15  # seconds; a shorter silence is the closure of a consonant
 
 
@@ -66,15 +67,15 @@ class ProsodyFrames:
 class Activity:
     """Speech against the noise of the room, whose level is the minimum over the last two seconds.
 
-    A voiced hop needs to exceed it less than an unvoiced one, and what holds no voice for long is no speech
-    unless it is far above the floor. What is far below the recent loudest is none either.
+    What is far below the recent loudest is no speech either, nor what goes on for long without voice: breath
+    and noise, but whispering too.
     """
 
     def __init__(self) -> None:
         self._loudest = _SILENCE_DB
         self._minima: deque[tuple[int, float]] = deque()  # increasing: a sliding minimum
         self._hop = 0
-        self._unvoiced = _VOICED_SPAN
+        self._unvoiced = _UNVOICED
 
     def update(self, level: float, voiced: bool) -> bool:
         """Whether this hop sounds of speech."""
@@ -86,9 +87,10 @@ class Activity:
         self._hop += 1
         floor = min(max(self._minima[0][1], _FLOOR_RANGE[0]), _FLOOR_RANGE[1])
         self._unvoiced = 0 if voiced else self._unvoiced + 1
-        margin = _ABOVE_FLOOR_VOICED if self._unvoiced < _VOICED_SPAN else _ABOVE_FLOOR
         self._loudest = max(level, self._loudest - _FORGETTING)
-        return level > max(floor + margin, self._loudest - _BELOW_LOUDEST)
+        range_below = _VOICE if voiced else _CONSONANTS
+        loud = level > max(floor + _ABOVE_FLOOR, self._loudest - range_below)
+        return loud and self._unvoiced < _UNVOICED
 
 
 class ProsodyStream:
@@ -98,7 +100,7 @@ class ProsodyStream:
         from scipy.signal import butter
 
         # Below 60 Hz there is rumble; above 1 kHz formants and breath weaken the correlation at the period.
-        self._filter = butter(2, (50, 1000), btype="bandpass", fs=SPEECH_RATE, output="sos")
+        self._filter = np.asarray(butter(2, (50, 1000), btype="bandpass", fs=SPEECH_RATE, output="sos"))
         self._filter_state = np.zeros((len(self._filter), 2))
         lead = WINDOW // 2 - HOP // 2
         self._sound = np.zeros(lead)
@@ -112,28 +114,34 @@ class ProsodyStream:
 
         self._samples += len(samples)
         block = samples.astype(np.float64)
-        voice, self._filter_state = sosfilt(self._filter, block, zi=self._filter_state)
+        voice, self._filter_state = map(np.asarray, sosfilt(self._filter, block, zi=self._filter_state))
         self._sound = np.concatenate([self._sound, block])
         self._voice = np.concatenate([self._voice, voice])
         count = max(0, (len(self._sound) - WINDOW) // HOP + 1)
-        if not count:
-            return self._hops.push(*np.zeros((3, 0)))
-        sound, voice = (_windows(signal, count) for signal in (self._sound, self._voice))
-        measured = self._hops.push(_level(sound), *periodicity(voice))
+        parts = [
+            self._measure(first, min(first + _BATCH, count)) for first in range(0, max(count, 1), _BATCH)
+        ]
         self._sound, self._voice = self._sound[count * HOP :], self._voice[count * HOP :]
-        return measured
+        return _join(parts)
 
     def finish(self) -> ProsodyFrames:
         """The remaining hops, up to the last one that begins within the speech."""
         total = -(-self._samples // HOP)
         silence = np.zeros(WINDOW + (DELAY + 2) * HOP)
-        return self._hops.rest(self.push(silence), total)
+        return _first(self.push(silence), total)
+
+    def _measure(self, first: int, last: int) -> ProsodyFrames:
+        """What hops `first` to `last` of the buffers complete."""
+        if first == last:
+            return self._hops.push(*np.zeros((3, 0)))
+        sound, voice = (_windows(signal, first, last) for signal in (self._sound, self._voice))
+        return self._hops.push(_level(sound), *periodicity(voice))
 
 
 def prosody(samples: Float[np.ndarray, " n"]) -> ProsodyFrames:
     """The prosody of a whole recording at SPEECH_RATE."""
     stream = ProsodyStream()
-    return _join(stream.push(samples), stream.finish())
+    return _join([stream.push(samples), stream.finish()])
 
 
 class _Hops:
@@ -155,12 +163,6 @@ class _Hops:
             if len(self._last) == 3:
                 rows += self._step(*self._last)
         return self._frames(rows)
-
-    def rest(self, frames: ProsodyFrames, total: int) -> ProsodyFrames:
-        """Those of the last frames that lie before hop `total`."""
-        keep = max(0, total - frames.start)
-        values = {f.name: getattr(frames, f.name)[:keep] for f in fields(frames) if f.name != "start"}
-        return ProsodyFrames(frames.start, **values)
 
     def _step(
         self,
@@ -190,8 +192,8 @@ class _Hops:
         return ProsodyFrames(start, level, voicing, pitch, loudness, height, speech > 0, pause, accent)
 
 
-def _windows(signal: Float64[np.ndarray, " n"], count: int) -> Float64[np.ndarray, "T 640"]:
-    return np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[: count * HOP : HOP]
+def _windows(signal: Float64[np.ndarray, " n"], first: int, last: int) -> Float64[np.ndarray, "T 640"]:
+    return np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[first * HOP : last * HOP : HOP]
 
 
 def _level(windows: Float64[np.ndarray, "T 640"]) -> Float64[np.ndarray, " T"]:
@@ -202,7 +204,16 @@ def _level(windows: Float64[np.ndarray, "T 640"]) -> Float64[np.ndarray, " T"]:
     return 10 * np.log10(np.maximum(power, 10 ** (_SILENCE_DB / 10)))
 
 
-def _join(first: ProsodyFrames, second: ProsodyFrames) -> ProsodyFrames:
-    names = [f.name for f in fields(first) if f.name != "start"]
-    joined = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names}
-    return ProsodyFrames(first.start, **joined)
+def _join(parts: list[ProsodyFrames]) -> ProsodyFrames:
+    if len(parts) == 1:
+        return parts[0]
+    names = [f.name for f in fields(ProsodyFrames) if f.name != "start"]
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return ProsodyFrames(parts[0].start, **joined)
+
+
+def _first(frames: ProsodyFrames, total: int) -> ProsodyFrames:
+    """Those of the frames that lie before hop `total`."""
+    keep = max(0, total - frames.start)
+    values = {f.name: getattr(frames, f.name)[:keep] for f in fields(frames) if f.name != "start"}
+    return ProsodyFrames(frames.start, **values)

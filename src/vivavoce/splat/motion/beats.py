@@ -9,12 +9,13 @@ import numpy as np
 from vivavoce.splat.motion.cue import BREAK, Cue
 from vivavoce.splat.motion.kinetics import CriticalSpring, MinimumJerk, SmoothNoise
 
-_STRONG = 0.45  # accents from here on may carry a beat of the hands
+_STRONG = 0.5  # accents from here on may carry a beat of the hands
 _READY = (0.25, 0.45)  # where hands wait between beats
 _PREPARATION = (0.22, 0.3)  # seconds from rest to the top of a beat
 _STROKE, _RECOIL = (0.12, 0.16), (0.2, 0.35)  # seconds from where hands wait to the top, and back
-_PATIENCE = (1.5, 3.0)  # seconds after the last beat until the hands go down
+_PATIENCE = (1.0, 2.2)  # seconds after the last beat until the hands go down
 _RETRACTION = (0.6, 1.0)
+_DRIFT = 0.2  # of its height, by which a raised hand drifts
 
 
 class Hands:
@@ -35,6 +36,7 @@ class Hands:
         self._hands = (MinimumJerk(), MinimumJerk())
         self._habit = 0 if rng.random() < 0.3 else 1  # seven in ten lead with the right
         self._active: tuple[int, ...] = ()
+        self._drift = (SmoothNoise(rng, 1.0, 5.0), SmoothNoise(rng, 1.0, 5.0))
         self._busy = self._down = 0.0
 
     def step(self, cue: Cue) -> tuple[float, float]:
@@ -44,8 +46,13 @@ class Hands:
         strong = cue.accent >= _STRONG and cue.time >= self._busy
         if strong and self._rng.random() < 0.25 + 0.6 * cue.accent:
             self._beat(cue)
-        left, right = (max(0.0, math.tanh(self._scale * hand.at(cue.time))) for hand in self._hands)
+        left, right = (self._height(hand, cue.time) for hand in (0, 1))
         return left, right
+
+    def _height(self, hand: int, time: float) -> float:
+        """A raised hand is never quite still."""
+        unsteady = 1 + _DRIFT * math.tanh(self._drift[hand].step())
+        return max(0.0, math.tanh(self._scale * unsteady * self._hands[hand].at(time)))
 
     def _beat(self, cue: Cue) -> None:
         fresh = not self._active
@@ -97,7 +104,7 @@ class Brows:
 
     def step(self, cue: Cue) -> float:
         """-1 lowered .. 1 raised."""
-        likely = 0.1 + 0.4 * cue.accent + 0.12 * max(0.0, cue.pitch)
+        likely = 0.08 + 0.32 * cue.accent + 0.1 * max(0.0, cue.pitch)
         if cue.accent and cue.time >= self._free and self._rng.random() < likely:
             rise, fall = float(self._rng.uniform(0.12, 0.18)), float(self._rng.uniform(0.3, 0.7))
             self._raise.pulse(0.25 + 0.5 * cue.accent, cue.time, rise, fall)

@@ -11,7 +11,10 @@ _INTERVAL, _SPREAD = 4.2, 0.6  # median in seconds and log-standard deviation of
 _SHORTEST = 0.9
 _CLOSING, _OPENING = (0.075, 0.1), (0.15, 0.25)  # seconds
 _LONGEST_SHUT = 0.06
-_AT_PAUSE = 0.6  # chance of a blink where speech pauses, if the last one is long enough ago
+_AT_PAUSE, _WITHIN = (
+    0.55,
+    0.45,
+)  # chance of a blink in a pause, if the last one is long enough ago, and seconds
 _RIPE = 0.35  # of the interval must have passed for a pause or a look to bring a blink on
 _GAZE_SHARE = 0.08  # chance of a blink with a gaze shift, per degree
 
@@ -40,7 +43,8 @@ class Blinks:
         since = cue.time - self._last
         due = since >= self._interval
         if since >= max(_SHORTEST, _RIPE * self._interval):
-            due |= cue.offset and self._rng.random() < _AT_PAUSE
+            if cue.offset and self._rng.random() < _AT_PAUSE:
+                self._interval = min(self._interval, since + float(self._rng.uniform(0, _WITHIN)))
             due |= gaze_shift > 0 and self._rng.random() < _GAZE_SHARE * gaze_shift
         if due:
             self._blink(cue.time)

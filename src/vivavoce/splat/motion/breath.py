@@ -17,7 +17,7 @@ _INHALING = 0.42  # share of the cycle
 _TIDE = 0.45  # a breath at rest goes from -TIDE to TIDE
 _GASP = (0.4, 0.6)  # seconds of a breath between phrases
 _FULL = (0.6, 0.9)  # where it ends
-_EMPTY, _EMPTYING = -0.95, 5.0  # where speech tends to, and how fast: seconds
+_EMPTY, _EMPTYING = -0.95, (3.5, 7.0)  # where speech tends to, and how fast: seconds
 _WANT = 0.2  # with less air than this, a pause is used to breathe in
 _CALM = 0.8  # seconds without speech after which breathing is as at rest
 _SMOOTH = 9.0  # radians a second
@@ -37,14 +37,17 @@ class Breath:
         self._volume = float(rng.uniform(-_TIDE, _TIDE))
         self._spring = CriticalSpring(_SMOOTH, self._volume)
         self._speaking = False
+        self._emptying = _EMPTYING[0]
         self._cycle = _CYCLE
         self._goal, self._rate = _TIDE, 2 * _TIDE / (_INHALING * _CYCLE)
 
     def step(self, cue: Cue) -> float:
         """The air in the lungs now."""
         if cue.speech:
-            self._speaking = True
-            self._volume += (_EMPTY - self._volume) * STEP / _EMPTYING
+            if not self._speaking:
+                self._speaking = True
+                self._emptying = float(self._rng.uniform(*_EMPTYING))
+            self._volume += (_EMPTY - self._volume) * STEP / self._emptying
         else:
             if cue.offset and self._volume < _WANT:
                 self._goal = float(self._rng.uniform(*_FULL))

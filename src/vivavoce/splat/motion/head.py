@@ -23,8 +23,9 @@ _NODS = {  # chance, and degrees of yaw, pitch and roll per degree of size; yaw 
     "up": (0.14, (0.15, -0.6, 0.1)),
     "turn": (0.12, (0.7, 0.3, -0.4)),
 }
-_RISE, _RISE_PER_DEGREE = (0.1, 0.125), 0.012  # seconds of the way out: larger nods take longer
+_RISE, _RISE_PER_DEGREE = (0.085, 0.105), 0.011  # seconds of the way out: larger nods take longer
 _FALL = (2.2, 3.0)  # of the way back, in those of the way out
+_STAY = 0.25  # spread of the share of a nod that the head does not come back, or comes back too far
 
 
 class Head:
@@ -69,9 +70,7 @@ class Head:
         for axis in range(3):
             sway = _SWAY[axis] * (_IDLE + (1 - _IDLE) * talking) * idle * self._sway[axis].step()
             pull = self._gain[axis].at(cue.time) * talking * pulls[axis]
-            angle = (
-                sway + self._scale * (self._posture[axis].at(cue.time) + pull) + self._nod[axis].at(cue.time)
-            )
+            angle = sway + pull + self._posture[axis].at(cue.time) + self._nod[axis].at(cue.time)
             angles.append(LIMIT * math.tanh(angle / LIMIT))
         return angles[0], angles[1], angles[2]
 
@@ -80,12 +79,12 @@ class Head:
         share = 1.0 if cue.speech else _IDLE
         duration = float(self._rng.uniform(0.6, 1.2))
         for axis in range(3):
-            goal = share * _POSTURE[axis] * float(np.clip(self._rng.standard_normal(), -2, 2))
+            goal = self._scale * share * _POSTURE[axis] * float(np.clip(self._rng.standard_normal(), -2, 2))
             self._posture[axis].move_to(goal, cue.time, duration)
             gain = float(np.clip(self._rng.standard_normal(), -2, 2))
             if axis == 1:
                 gain = -abs(gain)  # the chin goes up with the voice
-            self._gain[axis].move_to(_PULL * gain, cue.time, duration)
+            self._gain[axis].move_to(self._scale * _PULL * gain, cue.time, duration)
         self._next_posture = cue.time + float(self._rng.uniform(*_POSTURE_TIME))
 
     def _strike(self, cue: Cue) -> None:
@@ -96,8 +95,10 @@ class Head:
         side = 1.0 if self._rng.random() < 0.5 else -1.0
         rise = float(self._rng.uniform(*_RISE)) + _RISE_PER_DEGREE * size
         fall = rise * float(self._rng.uniform(*_FALL))
+        stay = _STAY * float(np.clip(self._rng.standard_normal(), -2, 2))
         for axis, share in enumerate((side * yaw, pitch, side * roll)):
             self._nod[axis].pulse(size * share, cue.time, rise, fall)
+            self._posture[axis].stroke(stay * size * share, cue.time + rise, fall)
         self._nod_free = cue.time + rise + 0.5 * fall
 
 

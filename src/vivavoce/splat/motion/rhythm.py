@@ -28,7 +28,7 @@ from vivavoce.types import SPEECH_RATE
 DELAY = 0.16
 """Seconds of speech beyond a frame's time that are needed to make the frame."""
 _LEAD = DELAY - LOOK_AHEAD - STEP  # what prosody and the interpolation of frames leave of it
-_SMILE = 0.09
+_SMILE = 0.07
 
 
 class Body:
@@ -56,7 +56,7 @@ class Body:
             math.radians(gaze_x),
             math.radians(gaze_y),
             self._blinks.step(cue, shift),
-            math.tanh(self._scale * _SMILE * self._smile.step()),
+            math.tanh(self._scale * _SMILE * (0.5 + self._smile.step())),
             breath,
             self._shoulders.step(cue, breath),
             *map(math.radians, torso),
