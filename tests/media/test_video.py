@@ -1,7 +1,8 @@
-"""The file holds the frames, their colours, the user's own sound in its place and the record of its making, or nothing."""
+"""The file holds the frames, the user's own sound in its place and the record of its making, or nothing."""
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import warnings
@@ -30,6 +31,13 @@ def write(path, frames, fps=25.0, **options):
         for i in range(frames):
             writer.write(pattern(i, channels=4 if options.get("alpha") else 3))
     return path
+
+
+def write_and_raise(path, frames, kind, **options):
+    with VideoWriter(path, 64, 48, 25.0, provenance=MADE, **options) as writer:
+        for i in range(frames):
+            writer.write(pattern(i))
+        raise kind
 
 
 def pictures(path):
@@ -272,15 +280,8 @@ def test_an_interrupted_video_keeps_its_finished_part(tmp_path, suffix, kind):
     sound = write_wav(tmp_path / "a.wav", speechlike(4, 16_000), 16_000)
     target = tmp_path / f"out{suffix}"
     target.write_text("what was there before")
-    with (
-        pytest.warns(UserWarning, match=r"2\.0 s that were finished"),
-        pytest.raises(kind),
-        VideoWriter(target, 64, 48, 25.0, sound=sound, provenance=MADE) as writer,
-    ):
-        for i in range(100):
-            if i == 50:
-                raise kind
-            writer.write(pattern(i))
+    with pytest.warns(UserWarning, match=r"2\.0 s that were finished"), pytest.raises(kind):
+        write_and_raise(target, 50, kind, sound=sound)
     assert target.read_text() == "what was there before"
     part = tmp_path / f"out.partial{suffix}"
     assert set(os.listdir(tmp_path)) == {"a.wav", target.name, part.name}
@@ -291,16 +292,32 @@ def test_an_interrupted_video_keeps_its_finished_part(tmp_path, suffix, kind):
 
 
 def test_less_than_a_second_leaves_nothing(tmp_path):
-    with (
-        warnings.catch_warnings(),
-        pytest.raises(KeyboardInterrupt),
-        VideoWriter(tmp_path / "out.mp4", 64, 48, 25.0, provenance=MADE) as writer,
-    ):
-        warnings.simplefilter("error")
-        for i in range(24):
-            writer.write(pattern(i))
-        raise KeyboardInterrupt
+    with warnings.catch_warnings(record=True) as told, pytest.raises(KeyboardInterrupt):
+        write_and_raise(tmp_path / "out.mp4", 24, KeyboardInterrupt)
+    assert not told
     assert not os.listdir(tmp_path)
+
+
+def test_ctrl_c_in_a_running_program(tmp_path):
+    code = (
+        "import sys, warnings, numpy as np\n"
+        "from pathlib import Path\n"
+        "from vivavoce.media.video import VideoWriter\n"
+        "from vivavoce.media.provenance import Provenance\n"
+        "warnings.simplefilter('ignore')\n"
+        "rng = np.random.default_rng(0)\n"
+        "with VideoWriter(Path(sys.argv[1]), 128, 128, 25.0, provenance=Provenance('x', 0, {})) as writer:\n"
+        "    for i in range(10**6):\n"
+        "        writer.write(rng.integers(0, 256, (128, 128, 3), np.uint8))\n"
+        "        if i == 60: print('going', flush=True)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out.mp4")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdout.readline() == b"going\n"
+        run.send_signal(signal.SIGINT)
+        run.wait(60)
+    assert os.listdir(tmp_path) == ["out.partial.mp4"]
+    assert len(pictures(tmp_path / "out.partial.mp4")) > 60
 
 
 def noise(seed, size=128):

@@ -91,7 +91,7 @@ class SpeechFile:
                 yield mix @ chunk
 
     def _exactly(self, pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The pieces clipped to [-1, 1] and cut or padded to `samples` in all: resamplers round as they like."""
+        """The pieces clipped to [-1, 1], cut or padded to `samples` in all: resamplers round as they like."""
         left = self.samples
         for piece in pieces:
             yield piece[:left].clip(-1, 1)
@@ -202,7 +202,9 @@ def _decode(path: Path, *, warn: bool = False) -> Generator[tuple[int, Float32[n
             _warn_of_damage(path, total / rate, _promised(container, stream), damage)
 
 
-def decoded_frames(container: InputContainer, stream: AudioStream, damage: list[str]) -> Iterator[AudioFrame]:
+def decoded_frames(
+    container: InputContainer, stream: AudioStream, damage: list[str]
+) -> Generator[AudioFrame]:
     """The frames of a sound; what cannot be decoded is passed over and its error put into `damage`."""
     from av.error import EOFError as EndOfFile
     from av.error import FFmpegError

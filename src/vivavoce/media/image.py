@@ -24,6 +24,7 @@ MIN_SIDE = 64
 """Pixels; nobody can be recognised in less."""
 MAX_PIXELS = 120_000_000
 """Read from the header; the largest phone pictures that are not stitched have 108 million."""
+_MILLIONS = MAX_PIXELS // 1_000_000
 KEPT_PIXELS = 4096 * 4096
 """Larger pictures are reduced to about this many: no video is larger."""
 _REFUSED_FORMATS = ("EPS", "WMF", "PDF", "GRIB", "HDF5", "BUFR", "MPEG")
@@ -43,7 +44,7 @@ class Photo:
 
 
 def read_photo(path: Path) -> Photo:
-    """Read a picture file: any orientation, colour profile, palette, bit depth, grey or CMYK, with alpha or not.
+    """Read a picture file: any orientation, colour profile, palette, bit depth, grey or CMYK, alpha or none.
 
     Pictures of more than `KEPT_PIXELS` are reduced. Raises InputError if there is no such file, it holds no
     picture, is damaged, or has sides or an area outside of what can be used.
@@ -103,7 +104,7 @@ def _open(path: Path) -> Picture:
             picture = Image.open(path)
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"The photo {path} has far more than {MAX_PIXELS / 1e6:.0f} million pixels: reduce it to that many."
+            f"The photo {path} has far more than {_MILLIONS} million pixels: reduce it to that many."
         ) from error
     except Image.UnidentifiedImageError as error:
         if _starts_as_picture(path):
@@ -131,7 +132,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
         )
     if width * height > MAX_PIXELS:
         raise InputError(
-            f"The photo {path} is {width}x{height} pixels: reduce it to {MAX_PIXELS / 1e6:.0f} million at most."
+            f"The photo {path} is {width}x{height} pixels: reduce it to at most {_MILLIONS} million."
         )
 
 

@@ -1,7 +1,7 @@
 """What a file says of its own making: that it was generated, by what, and from which inputs.
 
 The record is JSON in the `comment` tag of a video and in the `Comment` text of a PNG. The label that other
-software looks for, IPTC's digital source type, stands beside it as XMP where the container has a place for it.
+software looks for, IPTC's digital source type, stands beside it as XMP where the container has room for it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def xmp_packet() -> str:
 
 
 def append_xmp_box(path: Path) -> None:
-    """Put the XMP packet into the `uuid` box that mp4 and mov have for it (XMP Specification Part 3, 1.1.4)."""
+    """Put the XMP packet into the `uuid` box that mp4 and mov have for it (XMP Specification Part 3)."""
     packet = xmp_packet().encode()
     with path.open("ab") as file:
         file.write((24 + len(packet)).to_bytes(4, "big") + b"uuid" + _XMP_UUID + packet)

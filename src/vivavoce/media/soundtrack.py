@@ -1,4 +1,4 @@
-"""The user's own recording on its way into a video: as it is where the container takes it, else encoded well."""
+"""The user's own recording on its way into a video: as it is where the container takes it, else encoded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vivavoce.media.audio import decoded_frames, open_container, sound_stream
 
@@ -58,7 +58,9 @@ def _start(path: Path) -> Fraction:
         stream = sound_stream(container, path)
         with closing(decoded_frames(container, stream, [])) as frames:
             first = next(frames, None)
-        return Fraction(0) if first is None or first.pts is None else first.pts * Fraction(first.time_base)
+    if first is None or first.pts is None or first.time_base is None:
+        return Fraction(0)
+    return first.pts * first.time_base
 
 
 class _Copy:
@@ -97,7 +99,7 @@ class _Copy:
                 return packet
 
     def _time(self, packet: Packet) -> Fraction:
-        """Seconds in the video. Gaps are closed: the motion was made from the samples that follow one another."""
+        """Seconds in the video. Gaps are closed: the motion was made from the samples, which have none."""
         assert packet.pts is not None
         time = packet.pts * Fraction(packet.time_base) + self._shift
         if self._expected is not None and abs(time - self._expected) > _GAP:
@@ -131,7 +133,8 @@ class _Encoding:
         }[suffix]
         rate = _supported_rate(codec, stream.rate)
         layout = _supported_layout(codec, stream.channels, stream.layout.name)
-        self._stream = output.add_stream(codec, rate=rate, layout=layout, format=sample_format)
+        added = output.add_stream(codec, rate=rate, layout=layout, format=sample_format)
+        self._stream = cast("AudioStream", added)
         if not codec.startswith("pcm"):
             self._stream.bit_rate = self._stream.channels * min(128_000, 5 * rate)
         self._rate = rate

@@ -1,4 +1,4 @@
-"""Video files: frames stream in, the user's own sound runs beside them, and the file appears when it is whole."""
+"""Video files: frames stream in, the user's own sound beside them, and the file appears when it is whole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LIMITED = 1  # AVCOL_RANGE_MPEG
 
 
 def frame_rate(fps: float) -> Fraction:
-    """The exact rate that a number like 25, 29.97 or 23.976 stands for: whole, or n * 1000 / 1001 as in NTSC."""
+    """The exact rate that a number like 25 or 29.97 stands for: whole, or n * 1000 / 1001 as in NTSC."""
     for exact in (Fraction(round(fps)), Fraction(round(fps * 1.001) * 1000, 1001)):
         if exact and abs(fps - exact) < 0.005:
             return exact
@@ -55,8 +55,8 @@ def check_video_target(path: Path, *, alpha: bool = False) -> None:
 class VideoWriter:
     """A video that is written frame by frame; use as a context manager.
 
-    The file takes its name when the block ends. A block that ends with an exception (Ctrl-C too) leaves what was
-    finished as `<stem>.partial<suffix>`, a complete file, if that is a second or more, else nothing.
+    The file takes its name when the block ends. A block that ends with an exception (Ctrl-C too) leaves what
+    was finished as `<stem>.partial<suffix>`, a complete file, if that is a second or more, else nothing.
     """
 
     def __init__(

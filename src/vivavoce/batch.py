@@ -1,0 +1,120 @@
+"""One recording or a folder of them: a video each, finished ones left alone, bad ones told at the end."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+
+from vivavoce import __version__
+from vivavoce.config import GenerateOptions
+from vivavoce.errors import InputError, OutputError
+from vivavoce.media.files import check_folder, check_readable, file_sha256
+from vivavoce.media.provenance import read_provenance
+from vivavoce.media.video import frame_rate
+
+_SOUND = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".caf")
+_FILM = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".3gp")
+RECORDINGS = frozenset(_SOUND + _FILM)
+"""The files of a folder that are taken for recordings."""
+
+
+def generate_any(source: Path, speech: Path, out: Path, options: GenerateOptions) -> Path:
+    """One video of one recording, or one for each of a folder's; returns `out`.
+
+    Raises InputError and OutputError with what is wrong, for a folder after all that works has been made.
+    """
+    if speech.is_dir():
+        return generate_folder(source, speech, out, options)
+    from vivavoce.splat.drive import generate
+
+    return generate(source, speech, out, **vars(options))
+
+
+def generate_folder(source: Path, speech: Path, out: Path, options: GenerateOptions) -> Path:
+    """A video in the folder `out` for each recording in the folder `speech`; those that are done are skipped.
+
+    Done is a video whose own record names the same photo, recording, options and version.
+    Raises InputError at the end if some recordings could not be used, and names them.
+    """
+    targets = _targets(speech, out, ".webm" if options.background == "transparent" else ".mp4")
+    if options.text is not None:
+        raise InputError(f"--text belongs to one recording, and {speech} is a folder: leave it out.")
+    photo = _photo_sha256(source)
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file, but the videos of a folder need one: give another name with -o.")
+    if not out.exists():
+        check_folder(out.absolute().parent)
+        out.mkdir()
+    check_folder(out)
+    missing = {sound: target for sound, target in targets.items() if not _done(target, sound, photo, options)}
+    if len(missing) < len(targets):
+        warnings.warn(
+            f"{len(targets) - len(missing)} of {len(targets)} videos were there already and are kept.",
+            stacklevel=2,
+        )
+    bad = _generate_all(source, missing, options) if missing else []
+    if bad:
+        names = ", ".join(sound.name for sound in bad)
+        raise InputError(f"{len(bad)} of {len(targets)} recordings gave no video, see above: {names}.")
+    return out
+
+
+def _generate_all(source: Path, targets: dict[Path, Path], options: GenerateOptions) -> list[Path]:
+    """Make the avatar once and every video with it; returns the recordings that could not be used."""
+    from vivavoce.splat.create import create_avatar
+    from vivavoce.splat.drive import generate
+
+    bad = []
+    with tempfile.TemporaryDirectory(prefix="vivavoce-") as folder:
+        avatar = source
+        if not source.is_dir():  # by the photo's name, which the videos tell in their records
+            avatar = create_avatar(source, Path(folder) / source.name, face=options.face)
+        for sound, target in targets.items():
+            try:
+                generate(avatar, sound, target, **vars(options))
+            except InputError as error:
+                warnings.warn(str(error), stacklevel=2)
+                bad.append(sound)
+    return bad
+
+
+def _targets(speech: Path, out: Path, suffix: str) -> dict[Path, Path]:
+    """The recordings of a folder, and the video that each becomes."""
+    sounds = sorted(
+        path
+        for path in speech.iterdir()
+        if path.suffix.lower() in RECORDINGS and path.is_file() and not path.name.startswith(".")
+    )
+    if not sounds:
+        raise InputError(
+            f"The folder {speech} holds no recordings: put .wav, .mp3 or other sound files there."
+        )
+    same = Counter(sound.stem for sound in sounds)
+    return {s: out / ((s.stem if same[s.stem] == 1 else s.name) + suffix) for s in sounds}
+
+
+def _photo_sha256(source: Path) -> str:
+    if source.is_dir():
+        from vivavoce.splat.avatar import read_description
+
+        return read_description(source)["photo_sha256"]
+    check_readable(source, "photo")
+    return file_sha256(source)
+
+
+def _done(target: Path, sound: Path, photo: str, options: GenerateOptions) -> bool:
+    if not target.is_file() or not target.stat().st_size:
+        return False
+    made = read_provenance(target)
+    if made is None or (made.version, made.seed) != (__version__, options.seed):
+        return False
+    wanted = vars(options) | {"fps": float(frame_rate(options.fps))}
+    settings_agree = all(
+        made.settings[name] == value
+        for name, value in wanted.items()
+        if name in made.settings and (value is not None or name == "text")
+    )
+    hashes = {sha for _, sha in made.inputs.values()}
+    return settings_agree and photo in hashes and file_sha256(sound) in hashes
