@@ -124,6 +124,8 @@ def read_description(folder: Path) -> dict:
         ) from error
     if version != FORMAT:
         raise InputError(f"{folder} has avatar format {version}, this version reads {FORMAT}: make it again.")
+    if not isinstance(description.get("sha256"), dict):
+        raise InputError(f"{path} is damaged (no checksums): make the avatar again with `vivavoce create`.")
     return description
 
 
