@@ -1,7 +1,7 @@
 """Portraits to test with, made from the public pictures of scikit-image and from nothing: `portrait(kind)`.
 
-The variants of the astronaut are edits of pixels under her face mesh; `tests/rendered.py` draws people who never
-were. Each is a float32 picture in [0, 1].
+The variants of the astronaut are edits of pixels under her face mesh; `rendered.py` draws people who never were.
+Each is a float32 picture in [0, 1].
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _blend(a: Image, b: Image | np.ndarray, mask: np.ndarray) -> Image:
 
 
 def _warp(image: Image, before: np.ndarray, after: np.ndarray) -> Image:
-    """Move the mesh points `before` to `after`, linearly between them, and leave the rest of the picture alone."""
+    """Move the mesh points `before` to `after`, linearly between them; the rest of the picture stays."""
     from scipy.interpolate import LinearNDInterpolator
 
     x0, y0 = np.floor(after.min(axis=0) - 60).astype(int).clip(0)
@@ -93,6 +93,7 @@ def _warp(image: Image, before: np.ndarray, after: np.ndarray) -> Image:
     return out.clip(0, 1)
 
 
+@functools.cache
 def _mouth(opening: float) -> Image:
     """The astronaut with another mouth: 0 shut, 1 wide open; her own smile shows about 0.2 of teeth."""
     image, face = _astronaut()
@@ -139,6 +140,7 @@ def _mouth(opening: float) -> Image:
     return out
 
 
+@functools.cache
 def _colored(skin: tuple[float, float, float], hair: float) -> Image:
     """The astronaut with her mouth shut, her skin multiplied by a colour and her hair darkened."""
     image, face = _mouth(0.0), _astronaut()[1]
@@ -165,7 +167,7 @@ def _around(face: np.ndarray, scale: float, up: float) -> np.ndarray:
 
 
 def _side_light(image: Image) -> Image:
-    """Hard light from the picture's left: shading by the slope of the face mesh, and a falling-off elsewhere."""
+    """Hard light from the picture's left: by the slope of the face mesh, falling off elsewhere."""
     from scipy.interpolate import LinearNDInterpolator
 
     face = _astronaut()[1]
@@ -196,13 +198,16 @@ def _beard(image: Image) -> Image:
     return _blend(image, hair * (0.5 + image.mean(axis=-1, keepdims=True)), mask * (0.65 + 0.35 * strands))
 
 
+_OUTWARDS = np.array([0.78, -0.1])  # from the middle of a lens to its hinge, in eye widths
+
+
 def _glasses(image: Image) -> Image:
     face = _astronaut()[1]
     canvas = image.copy()
     frame, rims = (0.06, 0.05, 0.05), []
     for eye in (RIGHT_EYE, LEFT_EYE):
         center, width = face[eye, :2].mean(axis=0), np.ptp(face[eye, 0])
-        rims.append((center + (0, 0.15 * width), width))
+        rims.append((center + np.array([0, 0.15 * width]), width))
         axes = (int(0.78 * width * 8), int(0.62 * width * 8))
         at = tuple(int(v * 8) for v in rims[-1][0])
         lens = np.zeros(image.shape[:2], np.float32)
@@ -211,9 +216,9 @@ def _glasses(image: Image) -> Image:
         cv2.ellipse(canvas, at, axes, 0, 0, 360, frame, 4, cv2.LINE_AA, 3)
     (right, width), (left, _) = rims
     for start, end in (
-        (right + (0.78 * width, -0.1 * width), left - (0.78 * width, 0.1 * width)),
-        (right - (0.78 * width, 0.1 * width), face[127, :2]),
-        (left + (0.78 * width, -0.1 * width), face[356, :2]),
+        (right + width * _OUTWARDS, left + width * _OUTWARDS * (-1, 1)),
+        (right + width * _OUTWARDS * (-1, 1), face[127, :2]),
+        (left + width * _OUTWARDS, face[356, :2]),
     ):
         points = [tuple(int(v * 8) for v in point) for point in (start, end)]
         cv2.line(canvas, *points, frame, 4, cv2.LINE_AA, 3)
