@@ -36,8 +36,8 @@ def background_plate(
 
 
 def push_pull(
-    values: Float32[np.ndarray, "H W C"], weight: Float32[np.ndarray, "H W"]
-) -> Float32[np.ndarray, "H W C"]:
+    values: Float32[np.ndarray, "H W 3"], weight: Float32[np.ndarray, "H W"]
+) -> Float32[np.ndarray, "H W 3"]:
     """Values where the weight is 1, and a smooth continuation of them where it is 0.
 
     The pyramid of Gortler et al., "The Lumigraph" (1996), section 3.4.
