@@ -29,10 +29,10 @@ def generate(
     out: str | PathLike[str],
     *,
     size: int | None = None,
-    fps: float = 25.0,
+    fps: float | int = 25.0,
     seed: int = 0,
     background: str | PathLike[str] = "photo",
-    expressiveness: float = 1.0,
+    expressiveness: float | int = 1.0,
     text: str | None = None,
     face: int | None = None,
 ) -> Path:

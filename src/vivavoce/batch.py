@@ -52,7 +52,7 @@ def generate_folder(source: Path, speech: Path, out: Path, options: GenerateOpti
     if len(missing) < len(targets):
         warnings.warn(
             f"{len(targets) - len(missing)} of {len(targets)} videos were there already and are kept.",
-            stacklevel=2,
+            stacklevel=1,
         )
     bad = _generate_all(source, missing, options) if missing else []
     if bad:
@@ -75,7 +75,7 @@ def _generate_all(source: Path, targets: dict[Path, Path], options: GenerateOpti
             try:
                 generate(avatar, sound, target, **vars(options))
             except InputError as error:
-                warnings.warn(str(error), stacklevel=2)
+                warnings.warn(str(error), stacklevel=1)
                 bad.append(sound)
     return bad
 

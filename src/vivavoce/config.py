@@ -44,6 +44,6 @@ def check_face(face: int | None) -> None:
         _check("face", face, 1, 1000)
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+def _check(name: str, value: float | int, low: int, high: int) -> None:
     if not (math.isfinite(value) and low <= value <= high):
-        raise InputError(f"--{name} {value:g} is out of bounds: give a number from {low:g} to {high:g}.")
+        raise InputError(f"--{name} {value:g} is out of bounds: give a number from {low} to {high}.")

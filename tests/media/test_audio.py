@@ -143,7 +143,7 @@ def test_refusals_are_one_sentence_with_the_name(tmp_path):
         "silent.wav": "is silent",
         "faint.wav": "is silent",
         "blip.wav": r"0\.05 s of sound: give at least 0\.2 s",
-        "nothing.wav": "0.00 s",
+        "nothing.wav": "holds no sound",
         "nan.wav": "not finite",
         "inf.wav": "not finite",
         "film.mp4": "picture but no sound",

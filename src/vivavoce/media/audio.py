@@ -112,7 +112,9 @@ def open_speech(path: Path) -> SpeechFile:
         for rate, chunk in decoded:  # noqa: B007
             count += chunk.shape[1]
             tally.add(path, chunk)
-    duration = count / rate if rate else 0.0
+    if not count:
+        raise InputError(f"{path} holds no sound that can be decoded: give another file.")
+    duration = count / rate
     if duration < SHORTEST:
         raise InputError(f"{path} holds {duration:.2f} s of sound: give at least {SHORTEST} s.")
     if tally.peak < SILENCE:
@@ -236,9 +238,9 @@ def _promised(container: InputContainer, stream: AudioStream) -> float:
 
 def _warn_of_damage(path: Path, decoded: float, promised: float, damage: list[str]) -> None:
     if _riff_is_cut(path) or decoded < promised - 0.25:
-        warnings.warn(f"{path} is cut off: the {decoded:.1f} s that are there are used.", stacklevel=4)
+        warnings.warn(f"{path} is cut off: the {decoded:.1f} s that are there are used.", stacklevel=1)
     elif damage:
-        warnings.warn(f"{path} is damaged in {len(damage)} places, which were left out.", stacklevel=4)
+        warnings.warn(f"{path} is damaged in {len(damage)} places, which were left out.", stacklevel=1)
 
 
 def _riff_is_cut(path: Path) -> bool:

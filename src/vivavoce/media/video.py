@@ -169,7 +169,7 @@ class VideoWriter:
         part = self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
         put_in_place(self._temporary, part)
         seconds = float(self.frames / self._rate)
-        warnings.warn(f"The {seconds:.1f} s that were finished are in {part}.", stacklevel=3)
+        warnings.warn(f"The {seconds:.1f} s that were finished are in {part}.", stacklevel=1)
 
     def _wait(self, job: Future[None]) -> None:
         try:
