@@ -10,7 +10,7 @@ H, W = 61, 90  # no multiples of the coarsest cell
 
 @pytest.fixture(scope="module")
 def scene():
-    """A plain picture with a noisy square, a wanted disc, and rows where only the finest cells are allowed."""
+    """A plain picture with a noisy square, a wanted disc, and rows of only the finest cells."""
     rng = np.random.default_rng(0)
     image = np.full((H, W, 3), 0.5, np.float32)
     image[20:40, 30:50] = rng.random((20, 20, 3))

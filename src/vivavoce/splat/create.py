@@ -166,16 +166,20 @@ def _write(avatar: Avatar, out: Path) -> None:
         raise OutputError(
             f"Cannot write the avatar to {out} ({error.strerror}): choose another place with -o."
         ) from error
+    aside = fresh.with_name(f"{fresh.name}.old")
     try:
         save_avatar(avatar, fresh)
         fresh.chmod(0o755)
         if out.exists():
-            shutil.rmtree(out)
-        fresh.replace(out)
+            out.rename(aside)
+        fresh.rename(out)
     except OSError as error:
+        if aside.exists():
+            aside.rename(out)
         reason = error.strerror or error
         raise OutputError(
             f"Cannot write the avatar to {out} ({reason}): free some space or choose another place."
         ) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
