@@ -89,13 +89,14 @@ class LevelNormalizer:
 
     ATTACK = 0.3  # of the way up to a louder frame, each frame
     RELEASE = 0.005  # nats a frame: 0.5 nats (2.2 dB) a second
+    FIRST = -2.0  # nats of total power: the level before anything is heard, so that room tone is not taken for speech
     QUIETEST = -9.0  # nats of total power: a level that the follower never falls below
     LOUD = 4.0  # nats below the level that still count as speech
     PRIOR_FRAMES, MEMORY_FRAMES = 60.0, 400.0
     SCALE = 2.5  # nats
 
     def __init__(self, recordings: int = 1) -> None:
-        self._level = np.full((recordings, 1), self.QUIETEST, np.float32)
+        self._level = np.full((recordings, 1), self.FIRST, np.float32)
         self._shape = np.tile(_prior_shape(), (recordings, 1))
         self._weight = np.full((recordings, 1), self.PRIOR_FRAMES, np.float32)
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from vivavoce.errors import WeightsError
-from vivavoce.features.speech import BANDS, FRAME_RATE, HOP, LEAD, LevelNormalizer, LogMel
+from vivavoce.features.speech import BANDS, FRAME_RATE, HOP, LEAD, LevelNormalizer, LogMel, log_mel
 from vivavoce.splat.controls import ARTICULATION, INDEX
 from vivavoce.types import SPEECH_RATE
 
@@ -31,6 +31,8 @@ QUIET = -6.5
 """Nats of power below the speech level (28 dB): quieter frames are silence."""
 QUIET_BEFORE, QUIET_AFTER = 7, 4
 """Frames of silence, 140 ms and 80 ms, around a frame that must be shut."""
+PREROLL = 20
+"""Frames of silence, 0.4 s, that every recording is taken to begin after."""
 _SHUTTING = 0.34  # share a frame: the mouth comes to rest in 60 ms
 _SNAP = 0.025  # openings up to this are contact: the network rarely says exactly zero
 
@@ -159,6 +161,9 @@ class ArticulationStream:
         width = len(model.outlet[0])
         self._kept = [np.zeros((block.past, width), np.float32) for block in model.blocks]
         self._gate = _SilenceGate()
+        # a network that has seen nothing guesses; one that has seen silence keeps the mouth shut
+        self._surplus = PREROLL
+        self._advance(log_mel(np.zeros(PREROLL * STACK * HOP, np.float32)), last=False)
 
     def push(self, samples: Float32[np.ndarray, " n"]) -> Track:
         """The rows that these samples complete: `look_ahead` behind the sound."""
@@ -187,7 +192,10 @@ class ArticulationStream:
             self._kept[i] = x[max(0, len(x) - block.past - block.future) :]
             x = block(x)
         logits = _affine(_normalized(x, self._model.norm), self._model.outlet)
-        return self._gate.shut(_channels(logits))
+        track = self._gate.shut(_channels(logits))
+        dropped = min(self._surplus, len(track))
+        self._surplus -= dropped
+        return track[dropped:]
 
 
 class _SilenceGate:
