@@ -50,7 +50,7 @@ EVERY = 8
 MIDDLE = slice(3, 8)
 """The points of the inner lips whose mean gap is measured: the middle half."""
 CLOSED = 0.015
-"""Gap beyond the neutral mouth's, in distances of the outer eye corners, up to which lips are shut: 1.4 mm."""
+"""Gap beyond the neutral mouth's, over the distance of the outer eye corners, up to which lips are shut."""
 STILL = 0.015
 """Largest change of the gap from frame to frame that counts as none: the noise of landmarks."""
 MEASURES = ("landmarks", "flow")

@@ -154,7 +154,8 @@ def summary(results: dict[str, dict], computer: dict) -> str:
     days = sorted(result["date"][:10] for result in results.values())
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
     where = "{processor}, {cores} cores, Python {python}, torch {torch}".format(**computer)
-    return f"{table(figures)}\n\nBy `make bench`, {when}, on {where}. All details: `benchmarks/results/cpu.json`."
+    source = f"By `make bench`, {when}, on {where}. All details: `benchmarks/results/cpu.json`."
+    return f"{table(figures)}\n\n{source}"
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/speed.py [--json FILE] [--quick]
 
 Medians of several runs. The photo is scikit-image's astronaut, the speech is flite's, frames are 512x512 at
-25 fps. Peak memory is the largest resident set of the process, as the kernel reports it when the process ends.
+25 fps. Peak memory is the largest resident set of the process, as the kernel reports it when that ends.
 """
 
 from __future__ import annotations
