@@ -1,7 +1,7 @@
 """Portraits to test with, made from the public pictures of scikit-image and from nothing: `portrait(kind)`.
 
-The variants of the astronaut are edits of pixels under her face mesh; `rendered.py` draws people who never were.
-Each is a float32 picture in [0, 1].
+The variants of the astronaut are edits of pixels under her face mesh; `rendered.py` draws people who never
+were. Each is a float32 picture in [0, 1].
 """
 
 from __future__ import annotations

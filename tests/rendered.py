@@ -138,8 +138,8 @@ def _torso(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     t = np.linspace(0, 1, 40)
     base = 0.43 * _FINE + 0.83 * _HEIGHT
     side = np.stack([0.24 + 0.82 * t**0.8, 0.32 * t**2.2 + 2 * (t > 0.97)], axis=1) * _HEIGHT
-    outline = np.vstack([side * (-1, 1), side[::-1]]) + (_FINE / 2, base)
-    x, y = _grid()
+    outline = np.vstack([side * (-1, 1), side[::-1]]) + np.array([_FINE / 2, base])
+    x, _ = _grid()
     fold = 0.06 * _noise(rng, 12, 50) + 0.02 * _noise(rng, 1, 1)
     round_off = 1 - 0.35 * (((x - _FINE / 2) / (1.1 * _HEIGHT)) ** 2)[..., None]
     return (0.8 * _muted(rng) * round_off * (1 + fold)).clip(0, 1), _fill(outline, 0.8)
@@ -236,13 +236,46 @@ def _hair(points, color, rng, *, front: bool) -> tuple[np.ndarray, np.ndarray]:
     streak = color * (1 + 0.22 * strand + 0.12 * _noise(rng, 5, 40))
     wide = 0.56 * height
     if front:
-        line = points[OVAL[-6:] + OVAL[:7], :2] + (0, 0.06 * height)
+        line = points[OVAL[-6:] + OVAL[:7], :2] + np.array([0, 0.06 * height])
         angle = np.linspace(0, np.pi, 30)  # from the picture's right over the top
         crown = np.stack([0.98 * wide * np.cos(angle), (0.35 - 0.62 * np.sin(angle)) * height], axis=1)
-        return streak.clip(0, 1), _fill(np.vstack([line, crown + (cx, top)]), 3.0)
+        return streak.clip(0, 1), _fill(np.vstack([line, crown + np.array([cx, top])]), 3.0)
     long = rng.uniform(0.1, 1.0)
     low = top + (0.7 + 0.8 * long) * height
     far = np.hypot((x - cx) / wide, (np.minimum(y - top - 0.35 * height, 0)) / (0.62 * height))[..., None]
     rough = 0.02 * strand + 0.02 * _noise(rng, 8, 20)
     alpha = ((1.0 + rough - far) / 0.05).clip(0, 1) * ((low - y)[..., None] / 80 + 0.5 * strand).clip(0, 1)
     return streak.clip(0, 1), alpha
+
+
+# The joints of each finger of a spread hand, in hand lengths from the wrist, thumb to the picture's right.
+_FINGERS = {
+    "thumb": [(0.18, -0.1), (0.33, -0.28), (0.42, -0.42), (0.5, -0.53)],
+    "index": [(0.14, -0.5), (0.18, -0.69), (0.2, -0.81), (0.22, -0.92)],
+    "middle": [(0.02, -0.53), (0.03, -0.74), (0.04, -0.88), (0.04, -1.0)],
+    "ring": [(-0.09, -0.5), (-0.12, -0.7), (-0.14, -0.83), (-0.15, -0.94)],
+    "pinky": [(-0.19, -0.44), (-0.26, -0.58), (-0.3, -0.67), (-0.33, -0.76)],
+}
+
+
+def draw_hand(
+    image: np.ndarray, wrist: tuple[float, float], length: float, *, mirrored: bool = False
+) -> np.ndarray:
+    """Paint a raised open hand over the image; returns its 21 points in pixels, in mediapipe's order."""
+    chains = np.array([[(0.0, 0.0), *chain] for chain in _FINGERS.values()]) * (-1 if mirrored else 1, 1)
+    chains = chains * length + wrist
+    depth = np.zeros(image.shape[:2], np.float32)
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+    bones = [(c[i], c[i + 1], r) for c in chains for i, r in ((1, 0.062), (2, 0.055), (3, 0.05))]
+    bones += [(chains[i, 0] + (0, 0.1 * length), chains[i, 1], 0.1) for i in range(5)]
+    bones += [(np.array(wrist), np.array(wrist) + np.array([0, length]), 0.13)]
+    for a, b, radius in bones:
+        t = (((x - a[0]) * (b - a)[0] + (y - a[1]) * (b - a)[1]) / ((b - a) ** 2).sum()).clip(0, 1)
+        far = np.hypot(x - a[0] - t * (b - a)[0], y - a[1] - t * (b - a)[1]) / (radius * length)
+        depth = np.maximum(depth, radius * length * np.sqrt((1 - far**2).clip(0)))
+    soft = cv2.GaussianBlur(depth, (0, 0), 0.012 * length)
+    gy, gx = np.gradient(soft)
+    shade = ((-0.3 * gx - 0.5 * gy + 0.8) / np.sqrt(1 + gx**2 + gy**2)).clip(0.15, 1)[..., None]
+    mask = cv2.GaussianBlur((depth > 0).astype(np.float32), (0, 0), 0.8)[..., None]
+    image[:] = image * (1 - mask) + np.array([0.87, 0.66, 0.55]) * (0.35 + 0.65 * shade) * mask
+    return np.vstack([[wrist], *(chain[1:] for chain in chains)])

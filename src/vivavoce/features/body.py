@@ -130,7 +130,7 @@ def find_hands(
     for column, hand in enumerate(hands):
         costs[:, column] = np.linalg.norm(wrists[:, :2] - hand.points[0, :2], axis=1)
     return {
-        _SIDES[row]: _at_depth(hands[column].points, wrists[row, 2])
+        _SIDES[row]: _at_depth(hands[column].points, float(wrists[row, 2]))
         for row, column in zip(*linear_sum_assignment(costs), strict=True)
         if column < len(hands) and costs[row, column] < reach
     }

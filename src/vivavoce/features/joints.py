@@ -16,7 +16,9 @@ _FINGERS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "pinky": 17}
 """First of the three joints of each finger among the 21 points of a hand."""
 _SPINE = {"spine1": 0.24, "spine2": 0.53, "spine3": 0.66}
 """How far up from pelvis to neck, as in the template of SMPL-X."""
-_MIN_VISIBILITY = 0.3
+_ARM = ("elbow", "wrist")
+_MIN_VISIBILITY = 0.5
+_MIN_TRUNK = 2.4  # face heights from shoulders to hips; an upright adult's are 2.5 to 3
 _EARS, _JAW_HINGES, _PUPILS = [234, 454], [93, 323], [473, 468]
 _FOREHEAD, _CHIN = 10, 152
 
@@ -31,18 +33,11 @@ def smplx_joints(portrait: Portrait) -> dict[str, Joint]:
     they are put at an adult's usual distance from the face, with confidence 0.
     """
     joints = _head(portrait.face)
-    height, width = portrait.matte.shape
     body = portrait.body
-    if body is not None:
-        for name, pair in _BLAZEPOSE.items():
-            for side, index in zip(("left", "right"), pair, strict=True):
-                x, y, _, visibility = body[index]
-                inside = 0 <= x <= width and 0 <= y <= height
-                if name == "shoulder" or (inside and visibility >= _MIN_VISIBILITY):
-                    joints[f"{side}_{name}"] = body[index].copy()
-        pelvis = body[list(_BLAZEPOSE["hip"])].mean(axis=0)
-    else:
+    if body is None:
         pelvis = _trunk_from_face(portrait.face, joints)
+    else:
+        pelvis = _from_body(body, portrait.face, portrait.matte.shape, joints)
     _add_trunk(joints, pelvis)
     for side, hand in portrait.hands.items():
         joints[f"{side}_wrist"] = _joint(hand[0])
@@ -75,6 +70,31 @@ def _head(face: Float32[np.ndarray, "478 3"]) -> dict[str, Joint]:
         "left_eye": _joint(eyes[0]),
         "right_eye": _joint(eyes[1]),
     }
+
+
+def _from_body(
+    body: Float32[np.ndarray, "33 4"],
+    face: Float32[np.ndarray, "478 3"],
+    shape: tuple[int, ...],
+    joints: dict[str, Joint],
+) -> Joint:
+    """Add shoulders, arms and legs as far as they are seen, and return the pelvis."""
+    _, _, height = _axes(face)
+    shoulders, hips = (body[list(_BLAZEPOSE[name])].mean(axis=0) for name in ("shoulder", "hip"))
+    trunk = hips - shoulders
+    length = float(np.linalg.norm(trunk[:2]))
+    # Where the photo ends at the chest, the network draws a short trunk and legs right under it.
+    whole = length >= _MIN_TRUNK * height
+    if not whole:
+        hips = shoulders + trunk * (_MIN_TRUNK * height / max(length, 1e-6))
+        hips[3] = 0
+    for name, pair in _BLAZEPOSE.items():
+        for side, index in zip(("left", "right"), pair, strict=True):
+            x, y, _, visibility = body[index]
+            seen = visibility >= _MIN_VISIBILITY and 0 <= x <= shape[1] and 0 <= y <= shape[0]
+            if name == "shoulder" or (seen and (whole or name in _ARM)):
+                joints[f"{side}_{name}"] = body[index].copy()
+    return hips.astype(np.float32)
 
 
 def _trunk_from_face(face: Float32[np.ndarray, "478 3"], joints: dict[str, Joint]) -> Joint:
