@@ -23,8 +23,8 @@ CLOSE = 2.0  # side of the mouth's view, in widths of the mouth
 
 def main(folder: Path) -> None:
     """Make everything in `folder`."""
-    from scipy.io import wavfile
     from PIL import Image
+    from scipy.io import wavfile
     from skimage.data import astronaut
 
     import vivavoce
