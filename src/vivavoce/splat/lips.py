@@ -106,7 +106,8 @@ def _seam(
     # Bow of the photo's line between its corners and its middle; a smile bends it more than rest does.
     corners, centre = straight[[0, -1]].mean(), straight[5]
     bow = corners - centre
-    relaxed = np.clip(bow, -0.005 * lips.width, 0.03 * lips.width)
+    # Cheeks and folds of a smile stay in the skin: corners a little below the middle make up for them.
+    relaxed = np.clip(bow, -0.005 * lips.width, 0.03 * lips.width) + 0.04 * lips.width * lips.smile
     keep = lips.smile
     target = relaxed * (1 - keep) + keep * (
         relaxed + np.clip(smile / max(keep, 0.2), -0.5, 1) * (bow - relaxed)
