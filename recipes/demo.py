@@ -12,18 +12,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 SENTENCE = (
     "Hello! From one photo and my voice, Vivavoce makes this moving picture. "
     "Both of my lips meet for every P, B and M, and the show goes on for as long as you choose to speak."
 )
-PER_ROW = 6
-CLOSE = 2.0  # side of the mouth's view, in widths of the mouth
+PER_ROW, ROWS, TILE = 8, 4, 176
 
 
 def main(folder: Path) -> None:
     """Make everything in `folder`."""
-    from PIL import Image
     from scipy.io import wavfile
     from skimage.data import astronaut
 
@@ -45,7 +44,7 @@ def main(folder: Path) -> None:
 
 def contact_sheet(video: Path, avatar: Path, phones: list) -> np.ndarray:
     """One frame in the middle of the longest phone of each kind, and the mouth below it: uint8 (H, W, 3)."""
-    from PIL import Image, ImageDraw
+    from PIL import ImageDraw
 
     from vivavoce.splat.avatar import load_avatar
 
@@ -53,29 +52,39 @@ def contact_sheet(video: Path, avatar: Path, phones: list) -> np.ndarray:
     for phone in phones:
         if phone.end - phone.start > longest.get(phone.label, (0.0, 0.0))[1]:
             longest[phone.label] = ((phone.start + phone.end) / 2, phone.end - phone.start)
-    _, frames = read_frames(video, [at for at, _ in longest.values()])
+    longest = dict(list(longest.items())[: PER_ROW * ROWS])
+    frames = read_frames(video, [at for at, _ in longest.values()])
     person = load_avatar(avatar)
-    rig, pad = person.rig.frame, person.lift.pad
-    scale = frames[0].shape[1] / person.lift.camera.width
-    x, y = (rig.mouth[:2] - pad) * scale
-    reach = CLOSE / 2 * rig.mouth_width * scale
+    face, scale = person.rig.frame, frames[0].shape[1] / person.lift.camera.width
+    mouth = (face.mouth[:2] - person.lift.pad) * scale
+    head = mouth - [0, 0.35 * face.height * scale]
     tiles = []
     for (label, (at, _)), frame in zip(longest.items(), frames, strict=True):
-        whole = Image.fromarray(frame).resize(
-            (256, round(256 * frame.shape[0] / frame.shape[1])), Image.Resampling.LANCZOS
-        )
-        mouth = Image.fromarray(frame).crop(
-            (int(x - reach), int(y - reach * 0.6), int(x + reach), int(y + reach * 0.7))
-        )
-        mouth = mouth.resize((256, 166), Image.Resampling.BICUBIC)
-        ImageDraw.Draw(whole).text((6, 4), f"/{label}/  {at:.2f} s", fill=(255, 255, 0))
-        tiles.append(np.concatenate([np.asarray(whole), np.asarray(mouth)]))
+        top = _view(frame, head, 0.95 * face.height * scale, (TILE, TILE))
+        ImageDraw.Draw(top).text((6, 4), f"/{label}/  {at:.2f} s", fill=(255, 255, 0))
+        low = _view(frame, mouth, 0.9 * face.mouth_width * scale, (TILE, TILE * 5 // 8))
+        tiles.append(np.concatenate([np.asarray(top), np.asarray(low)]))
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % PER_ROW)
     return np.concatenate([np.concatenate(tiles[i : i + PER_ROW], 1) for i in range(0, len(tiles), PER_ROW)])
 
 
-def read_frames(video: Path, times: list[float]) -> tuple[float, list[np.ndarray]]:
-    """The frames per second of a video, and its frames shown at the given times, in their order."""
+def _view(frame: np.ndarray, centre: np.ndarray, reach: float, size: tuple[int, int]) -> Image.Image:
+    """The square of half side `reach` pixels around `centre`, cut to the shape of `size` and scaled to it."""
+    high = reach * size[1] / size[0]
+    box = (centre[0] - reach, centre[1] - high, centre[0] + reach, centre[1] + high)
+    return Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC, box=_inside(box, frame.shape))
+
+
+def _inside(box: tuple[float, ...], shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    """The box moved so that it lies in a picture of `shape`."""
+    x0, y0, x1, y1 = box
+    dx = max(0.0, -x0) - max(0.0, x1 - shape[1])
+    dy = max(0.0, -y0) - max(0.0, y1 - shape[0])
+    return max(0.0, x0 + dx), max(0.0, y0 + dy), min(shape[1], x1 + dx), min(shape[0], y1 + dy)
+
+
+def read_frames(video: Path, times: list[float]) -> list[np.ndarray]:
+    """The frames of a video that are shown at the given times, in their order."""
     import av
 
     with av.open(str(video)) as container:
@@ -85,7 +94,7 @@ def read_frames(video: Path, times: list[float]) -> tuple[float, list[np.ndarray
             i: f.to_ndarray(format="rgb24") for i, f in enumerate(container.decode(video=0)) if i in wanted
         }
     last = max(found)
-    return fps, [found[min(int(at * fps), last)] for at in times]
+    return [found[min(int(at * fps), last)] for at in times]
 
 
 if __name__ == "__main__":
