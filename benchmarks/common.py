@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -81,6 +82,14 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         **{package: version(package) for package in ("torch", "numba", "numpy", "mediapipe")},
     }
+
+
+def parsed(doc: str | None, quick: str) -> argparse.Namespace:
+    """The options of a benchmark: `json`, a file or None, and `quick`, described by the given words."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--quick", action="store_true", help=quick)
+    return parser.parse_args()
 
 
 def publish(figures: list[Figure], details: object, json_file: Path | None) -> None:

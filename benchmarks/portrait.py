@@ -9,15 +9,13 @@ deep inside of the person, moved along, is searched for pixels through which the
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from common import Figure, publish, use_test_portraits
+from common import Figure, parsed, publish, use_test_portraits
 from vivavoce.features.portrait import Portrait, analyze
 from vivavoce.splat.animate import motion_of
 from vivavoce.splat.avatar import Avatar
@@ -66,7 +64,7 @@ def _face(portrait: Portrait, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
     h, w = portrait.matte.shape
     outline = portrait.face[list(OVAL), :2] * (size[0] / w, size[1] / h)
     mask = np.zeros(size[::-1], np.uint8)
-    cv2.fillPoly(mask, [np.round(outline).astype(np.int32)], 1)
+    cv2.fillPoly(mask, [np.round(outline).astype(np.int32)], (1,))
     return mask.astype(bool)
 
 
@@ -120,7 +118,7 @@ def moved_inside(s: Subject, transforms: Float32[np.ndarray, "M 3 4"]) -> Bool[n
     Cells of the picture at rest follow the nearest Gaussian of the skin and are drawn as the quadrilaterals
     that they become: a continuous skin must cover all of them, however far a cell is stretched.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     from vivavoce.splat.deform import deform
 
@@ -136,14 +134,14 @@ def moved_inside(s: Subject, transforms: Float32[np.ndarray, "M 3 4"]) -> Bool[n
     deep = cv2.erode((s.matte > 0.98).astype(np.uint8), np.ones((2 * DEPTH + 1,) * 2, np.uint8))
     rows, columns = ((np.arange(0, n + 1, CELL)) for n in deep.shape)
     corners = np.stack(np.meshgrid(columns, rows), -1).astype(np.float64)
-    _, nearest = cKDTree(rest).query(corners.reshape(-1, 2))
+    _, nearest = KDTree(rest).query(corners.reshape(-1, 2))
     corners += shift[nearest].reshape(corners.shape)
     whole = deep[: len(rows) * CELL - CELL, : len(columns) * CELL - CELL]
     whole = whole.reshape(len(rows) - 1, CELL, len(columns) - 1, CELL).all((1, 3))
     mask = np.zeros_like(deep)
     for y, x in np.argwhere(whole):
         quad = corners[[y, y, y + 1, y + 1], [x, x + 1, x + 1, x]]
-        cv2.fillConvexPoly(mask, np.round(quad - 0.5).astype(np.int32), 1)
+        cv2.fillConvexPoly(mask, np.round(quad - 0.5).astype(np.int32), (1,))
     return mask.astype(bool)
 
 
@@ -195,10 +193,7 @@ def figures(details: dict[str, dict]) -> list[Figure]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--quick", action="store_true", help="only the astronaut")
-    options = parser.parse_args()
+    options = parsed(__doc__, "only the astronaut")
     details = {}
     for kind in KIND[:1] if options.quick else KIND:
         s = subject(kind)

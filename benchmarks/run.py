@@ -87,7 +87,9 @@ def of_lives(record: dict) -> list[Figure]:
         Figure("Blinks a minute", record["blinks"]["per_minute"], "", 8, 25),
         Figure("Head and torso meet accents: score above shifted accents", beats["gain"], at_least=0),
         Figure("the same, lower end of its 95 % interval", beats["gain_95"][0], at_least=0),
-        Figure("Two seeds: |r| of their motion, largest of the channels", max(record["variety"].values())),
+        Figure(
+            "Two seeds: absolute r of their motion, largest of the channels", max(record["variety"].values())
+        ),
         Figure(
             "Motion made in blocks against made at once, difference",
             seams["largest_difference"],
@@ -159,7 +161,7 @@ def summary(results: dict[str, dict], computer: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="All benchmarks, one after another.")
     parser.add_argument(
         "--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="some of them"
     )

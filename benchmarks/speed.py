@@ -8,7 +8,6 @@ Medians of several runs. The photo is scikit-image's astronaut, the speech is fl
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -19,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import Figure, publish, spread
+from common import Figure, parsed, publish, spread
 from speech import photo, talk_file
 
 VIVAVOCE = Path(sys.executable).with_name("vivavoce")
@@ -30,8 +29,8 @@ class Run:
     """Wall-clock and processor seconds and the peak resident set (MB) of a finished process."""
 
     seconds: float
-    processor: float
-    peak: float
+    processor_s: float
+    peak_mb: float
 
 
 class Child:
@@ -55,11 +54,6 @@ class Child:
         return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e6)
 
 
-def run(*arguments: str | Path, cache: Path | None = None) -> Run:
-    """One command from start to end."""
-    return Child(*arguments, cache=cache).wait()
-
-
 @dataclass(frozen=True)
 class Bench:
     """A folder with the inputs, and how often and how long to measure."""
@@ -69,19 +63,17 @@ class Bench:
     long: float
     """Seconds of the long recording."""
 
-    def generate(
-        self, speech: str, name: str, *, wait: bool = True, cache: Path | None = None
-    ) -> Child | Run:
-        """The command that a user would give, avatar made beforehand."""
-        child = Child(
+    def generate(self, speech: str, name: str, *, cache: Path | None = None) -> Child:
+        """The command that a user would give, avatar made beforehand; started."""
+        return Child(
             *("generate", self.folder / "avatar", self.folder / speech),
             *("-o", self.folder / f"{name}.mp4", "--size", "512"),
             cache=cache,
         )
-        return child.wait() if wait else child
 
-    def create(self, name: str, *, cache: Path | None = None) -> Run:
-        return run("create", self.folder / "photo.png", "-o", self.folder / name, cache=cache)
+    def create(self, name: str, *, cache: Path | None = None) -> Child:
+        """The command that makes an avatar of the photo; started."""
+        return Child("create", self.folder / "photo.png", "-o", self.folder / name, cache=cache)
 
 
 def prepare(folder: Path, long: float) -> None:
@@ -91,44 +83,41 @@ def prepare(folder: Path, long: float) -> None:
     talk_file(folder / "long.wav", long)
 
 
-def measure(bench: Bench) -> dict[str, object]:
+def measure(bench: Bench) -> dict:
     """All figures, the first run ever before anything else is warm."""
-    cold, cold_generate = [], []
+    cold_create, cold_generate = [], []
     for k in range(max(1, bench.repeats - 2)):
         with tempfile.TemporaryDirectory() as cache:
-            cold.append(bench.create("avatar", cache=Path(cache)))
-            cold_generate.append(bench.generate("short.wav", f"cold{k}", cache=Path(cache)))
-    bench.create("avatar")
-    bench.generate("short.wav", "warm")
+            cold_create.append(bench.create("avatar", cache=Path(cache)).wait())
+            cold_generate.append(bench.generate("short.wav", f"cold{k}", cache=Path(cache)).wait())
+    bench.create("avatar").wait()
+    bench.generate("short.wav", "warm").wait()
     every = range(bench.repeats)
-    helps = [run("--help") for _ in every]
-    creates = [bench.create(f"avatar{k}") for k in every]
-    shorts = [bench.generate("short.wav", f"short{k}") for k in every]
-    pairs = [_side_by_side(bench, k) for k in every]
-    long = bench.generate("long.wav", "long")
-    files = list((bench.folder / "avatar").iterdir())
-    return {
-        "help_s": spread([r.seconds for r in helps]),
-        "create_first_ever_s": spread([r.seconds for r in cold]),
-        "generate_first_after_s": spread([r.seconds for r in cold_generate]),
-        "create_s": spread([r.seconds for r in creates]),
-        "create_processor_s": spread([r.processor for r in creates]),
-        "create_peak_mb": spread([r.peak for r in creates]),
-        "generate_10_s": spread([r.seconds for r in shorts]),
-        "generate_processor_s": spread([r.processor for r in shorts]),
-        "generate_peak_mb": spread([r.peak for r in shorts]),
-        "two_side_by_side_s": spread(pairs),
-        "long": {"speech_s": bench.long, "seconds": long.seconds, "peak_mb": long.peak},
-        "avatar_mb": {f.name: f.stat().st_size / 1e6 for f in files},
-        "video_mb": (bench.folder / "short0.mp4").stat().st_size / 1e6,
-        "load_average_at_the_end": os.getloadavg()[0],
+    runs = {
+        "help": [Child("--help").wait() for _ in every],
+        "create, first ever": cold_create,
+        "generate, first after": cold_generate,
+        "create": [bench.create(f"avatar{k}").wait() for k in every],
+        "generate 10 s": [bench.generate("short.wav", f"short{k}").wait() for k in every],
+        "generate long": [bench.generate("long.wav", "long").wait()],
+    }
+    figures: dict = {}
+    for name, finished in runs.items():
+        for quantity in ("seconds", "processor_s", "peak_mb"):
+            figures[f"{name}: {quantity}"] = spread([getattr(r, quantity) for r in finished])
+    return figures | {
+        "two side by side: seconds": spread([_side_by_side(bench, k) for k in every]),
+        "long speech: seconds": bench.long,
+        "avatar: MB": {f.name: f.stat().st_size / 1e6 for f in (bench.folder / "avatar").iterdir()},
+        "video of 10 s: MB": (bench.folder / "short0.mp4").stat().st_size / 1e6,
+        "load average at the end": os.getloadavg()[0],
     }
 
 
 def _side_by_side(bench: Bench, number: int) -> float:
     """Seconds until two jobs that were started together are both done."""
     began = time.perf_counter()
-    jobs = [bench.generate("short.wav", f"pair{number}-{k}", wait=False) for k in range(2)]
+    jobs = [bench.generate("short.wav", f"pair{number}-{k}") for k in range(2)]
     for job in jobs:
         job.wait()
     return time.perf_counter() - began
@@ -137,38 +126,28 @@ def _side_by_side(bench: Bench, number: int) -> float:
 def figures(m: dict) -> list[Figure]:
     """What is demanded, and the ratios to real time."""
 
-    def median(name: str) -> float:
-        return m[name]["median"]
+    def median(name: str, quantity: str = "seconds") -> float:
+        return m[f"{name}: {quantity}"]["median"]
 
-    one, long = median("generate_10_s"), m["long"]
+    one, long = median("generate 10 s"), m["long speech: seconds"]
+    memory = median("generate long", "peak_mb") / median("generate 10 s", "peak_mb")
+    minutes = f"{long / 60:g} minutes of speech"
     return [
         Figure("10 s of speech -> mp4, 512x512, 25 fps, avatar made, whole command", one, "s", at_most=5),
         Figure("the same, times real time", 10 / one, "x", 2),
-        Figure("Photo -> avatar, whole command", median("create_s"), "s", at_most=6),
-        Figure("the same, first run ever (nothing compiled)", median("create_first_ever_s"), "s", at_most=15),
-        Figure(
-            f"Peak memory, {long['speech_s'] / 60:g} minutes of speech against 10 s",
-            long["peak_mb"] / median("generate_peak_mb"),
-            "x",
-            at_most=1.1,
-        ),
-        Figure("Peak memory of 10 s", median("generate_peak_mb"), "MB"),
-        Figure(
-            f"{long['speech_s'] / 60:g} minutes of speech, times real time",
-            long["speech_s"] / long["seconds"],
-            "x",
-        ),
-        Figure("Two jobs side by side against one", median("two_side_by_side_s") / one, "x", at_most=2),
-        Figure("vivavoce --help", median("help_s"), "s", at_most=0.5),
-        Figure("Avatar on disk", sum(m["avatar_mb"].values()), "MB"),
+        Figure(f"{minutes} -> mp4, times real time", long / median("generate long"), "x"),
+        Figure("Photo -> avatar, whole command", median("create"), "s", at_most=6),
+        Figure("the same, first run ever, nothing compiled", median("create, first ever"), "s", at_most=15),
+        Figure(f"Peak memory, {minutes} against 10 s", memory, "x", at_most=1.1),
+        Figure("Peak memory, 10 s", median("generate 10 s", "peak_mb"), "MB"),
+        Figure("Two jobs side by side against one", median("two side by side") / one, "x", at_most=2),
+        Figure("`vivavoce --help`", median("help"), "s", at_most=0.5),
+        Figure("Avatar on disk", sum(m["avatar: MB"].values()), "MB"),
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--quick", action="store_true", help="one run of each, one minute as the long speech")
-    options = parser.parse_args()
+    options = parsed(__doc__, "one run of each, one minute as the long speech")
     repeats, long = (1, 60.0) if options.quick else (5, 600.0)
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(Path(temporary), repeats, long)

@@ -8,7 +8,6 @@ a Driver and draws its frames at 512x512: first in real time up to the first fra
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -21,7 +20,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from common import Figure, publish, spread
+from common import Figure, parsed, publish, spread
 from speech import photo, talk
 
 FPS = 25.0
@@ -100,10 +99,7 @@ def session(folder: Path, samples: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="where to write the figures")
-    parser.add_argument("--quick", action="store_true", help="one repetition on five seconds")
-    options = parser.parse_args()
+    options = parsed(__doc__, "one repetition on five seconds")
     repeats, seconds = (1, 5) if options.quick else (5, 20)
     samples = talk(seconds)
     with tempfile.TemporaryDirectory() as temporary:
