@@ -17,7 +17,7 @@ Side = Literal["left", "right"]
 _SIDES: tuple[Side, Side] = ("left", "right")
 
 _NOSE, _SHOULDERS, _HIPS = 0, [11, 12], [23, 24]
-_MESH_NOSE, _MESH_EARS = 1, [234, 454]
+_MESH_NOSE, _MESH_EARS, _MESH_FOREHEAD, _MESH_CHIN = 1, [234, 454], 10, 152
 _POSE_SIZE, _HAND_SIZE = 768, 320
 _POSE_REACHES = (8.0, 14.0, 5.0)  # side of the crop in face heights, tried in turn
 _WRIST: dict[Side, int] = {"left": 15, "right": 16}
@@ -58,7 +58,7 @@ def find_body(image: UInt8[np.ndarray, "H W 3"], face: Face, others: Sequence[Fa
             continue
         points = np.array([(p.x, p.y, 0.0, p.visibility) for p in result.pose_landmarks.landmark], np.float32)
         points[:, :2] = cv2.transform(points[None, :, :2] * _POSE_SIZE, to_image)[0]
-        if np.hypot(*(points[_NOSE, :2] - face.landmarks[_MESH_NOSE, :2])) > 0.5 * face.height:
+        if not _belongs(points, face):
             continue
         points[:, 2] = _depths(points, result.pose_world_landmarks.landmark, face)
         matte = cv2.warpAffine(
@@ -70,6 +70,16 @@ def find_body(image: UInt8[np.ndarray, "H W 3"], face: Face, others: Sequence[Fa
         )
         return Body(points, matte.astype(np.float32))
     return None
+
+
+def _belongs(points: np.ndarray, face: Face) -> bool:
+    """Whether a pose is this face's: the noses agree, and the shoulders are below the eyes and of some width."""
+    down = (face.landmarks[_MESH_CHIN] - face.landmarks[_MESH_FOREHEAD])[:2] / face.height
+    left, right = (points[i, :2] - face.landmarks[_MESH_NOSE, :2] for i in _SHOULDERS)
+    off = np.hypot(*(points[_NOSE, :2] - face.landmarks[_MESH_NOSE, :2])) / face.height
+    below = min(left @ down, right @ down) / face.height
+    across = np.hypot(*(left - right)) / face.height
+    return bool(off < 0.5 and below > 0.1 and 0.5 < across < 5)
 
 
 def _depths(points: np.ndarray, world: Sequence[Any], face: Face) -> np.ndarray:

@@ -14,7 +14,8 @@ from vivavoce.features.matte import refine
 from vivavoce.features.segment import person_prior
 from vivavoce.features.solutions import to_uint8
 
-_WORKING_SIZE = 1024
+_WORKING_SIZE, _WORKING_FACE = 1024, 140  # pixels of the longer side, or of the face where that is more
+_WORKING_AREA = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ def analyze(
     faces = find_faces(pixels)
     index, notes = _choose(faces, face)
     chosen = mesh_again(pixels, faces[index])
-    # Body, hands and the rough matte gain nothing from more pixels than this.
-    scale = min(1.0, _WORKING_SIZE / max(height, width))
+    # Body, hands and the rough matte gain nothing from more pixels than these.
+    wanted = max(_WORKING_SIZE / max(height, width), _WORKING_FACE / chosen.height)
+    scale = min(1.0, wanted, (_WORKING_AREA / (height * width)) ** 0.5)
     small = pixels
     if scale < 1:
         small = cv2.resize(

@@ -48,19 +48,34 @@ def _votes(image: UInt8[np.ndarray, "H W 3"], face: Face, body: Body | None) -> 
     """The mean of the networks' answers: on whole picture, person and head, and the body's own."""
     height, width = image.shape[:2]
     x, y = face.center
-    whole = (width / 2, height / 2), float(max(width, height))
-    person = (x, y + 1.8 * face.height), 7 * face.height
-    votes = [_segment(image, *whole, model=0), _segment(image, *whole, model=1)]
-    if person[1] < 0.8 * whole[1]:
-        near = _inside(image.shape, *person)
-        votes.append(near * _segment(image, *person, model=0) + (1 - near) * votes[0])
+    whole = _fitted((width / 2, height / 2), float(max(width, height)), image.shape)
+    person = _fitted((x, y + 1.8 * face.height), 7 * face.height, image.shape)
+    head = _fitted((x, y - 0.1 * face.height), 3.2 * face.height, image.shape)
+    # Someone small in a large picture is a few pixels to the network, and something else is the person to it.
+    large = float(np.clip((face.height / whole[1] - 0.08) / 0.05, 0, 1))
+    total, weight = np.zeros((2, height, width), np.float32)
+    for square, model, trust in ((whole, 0, large), (whole, 1, large), (person, 0, 1.0), (person, 1, 0.5)):
+        if trust > 0:
+            here = trust * _inside(image.shape, *square)
+            total += here * _segment(image, *square, model=model)
+            weight += here
     if body is not None:
-        votes.append(body.matte)
-    prior = np.mean(votes, axis=0)
+        total, weight = total + body.matte, weight + 1
     # In a crop of its own the head fills the network's grid, so that the hair is seen four times finer.
-    head = (x, y - 0.1 * face.height), 3.2 * face.height
     near = 0.5 * _inside(image.shape, *head)
-    return ((1 - near) * prior + near * _segment(image, *head, model=0)).astype(np.float32)
+    return (1 - near) * total / np.maximum(weight, 1e-3) + near * _segment(image, *head, model=0)
+
+
+def _fitted(
+    center: tuple[float, float], side: float, shape: tuple[int, ...]
+) -> tuple[tuple[float, float], float]:
+    """The square moved and shrunk so that little of it lies outside of the picture."""
+    side = min(side, 1.3 * min(shape[:2]), float(max(shape[:2])))
+    x, y = (
+        float(np.clip(c, side / 2, n - side / 2)) if side < n else n / 2
+        for c, n in zip(center, shape[1::-1], strict=True)
+    )
+    return (x, y), side
 
 
 def _segment(
@@ -77,10 +92,14 @@ def _segment(
 
 
 def _inside(shape: tuple[int, ...], center: tuple[float, float], side: float) -> Float32[np.ndarray, "H W"]:
-    """1 well inside a square, falling to 0 at its edge."""
-    y, x = np.ogrid[: shape[0], : shape[1]]
-    far = np.maximum(np.abs(x + 0.5 - center[0]), np.abs(y + 0.5 - center[1])) / (side / 2)
-    return ((1 - far) / 0.2).clip(0, 1).astype(np.float32)
+    """1 well inside a square, falling to 0 at its edge where the picture goes on."""
+    falls = []
+    for middle, length in zip(center, shape[1::-1], strict=True):
+        to_edge = side / 2 - np.abs(np.arange(length) + 0.5 - middle)
+        outward = np.arange(length) + 0.5 - middle
+        cut = np.where(outward < 0, middle - side / 2 <= 0, middle + side / 2 >= length)
+        falls.append(np.where(cut, 1, (to_edge / (0.1 * side)).clip(0, 1)))
+    return np.minimum(falls[0], falls[1][:, None]).astype(np.float32)
 
 
 def _territory(shape: tuple[int, ...], face: Face, others: Sequence[Face]) -> Float32[np.ndarray, "H W"]:
@@ -130,7 +149,8 @@ def _core(
         shoulders, hips = points[_SHOULDERS], points[_HIPS]
         # Not down to the hips: they are a guess when a table hides them.
         areas.append(np.vstack([shoulders, (0.35 * shoulders + 0.65 * hips)[::-1]]))
-        bones += [points[list(ends)] for ends in _ARM_BONES]
+        seen = body.landmarks[:, 3] > 0.5
+        bones += [points[list(ends)] for ends in _ARM_BONES if seen[list(ends)].all()]
     for area in areas:
         cv2.fillConvexPoly(core, area.astype(np.int32), (1,))
     width = max(1, round(0.07 * face.height))  # of a finger, that of an arm is more
