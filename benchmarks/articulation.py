@@ -31,7 +31,7 @@ SMOOTHING = 0.04  # seconds, standard deviation, of the loudness baseline
 
 
 def noisy(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """The same in a room (0.4 s, direct sound 6 dB over the rest) with noise 15 dB below, quieter by 20 dB."""
+    """The same 20 dB quieter in a room (0.4 s, direct sound 6 dB over the rest) with noise 15 dB below."""
     result = []
     for i, utterance in enumerate(utterances):
         rng = np.random.default_rng(i)
@@ -50,7 +50,7 @@ def telephone(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 
 def loudness_only(utterances: Sequence[Utterance]) -> list[np.ndarray]:
-    """Tracks from the smoothed RMS level alone: for every channel the affine map that fits these very targets best."""
+    """Tracks from the smoothed RMS level alone: per channel the affine map that fits these very targets best."""
     from scipy.ndimage import gaussian_filter1d
 
     hop = int(SPEECH_RATE / RATE)
@@ -61,8 +61,8 @@ def loudness_only(utterances: Sequence[Utterance]) -> list[np.ndarray]:
         levels.append(np.sqrt(np.maximum(power, 0)))
         targets.append(articulation_from_phones(utterance.phones, utterance.duration, RATE))
     design = np.stack([np.concatenate(levels), np.ones(sum(map(len, levels)))], 1)
-    fit = np.linalg.lstsq(design, np.concatenate(targets)[: len(design)], rcond=None)[0]
-    return [np.float32(level[:, None] * fit[0] + fit[1]) for level in levels]
+    fit = np.linalg.lstsq(design, np.concatenate(targets), rcond=None)[0]
+    return [(level[:, None] * fit[0] + fit[1]).astype(np.float32) for level in levels]
 
 
 def seconds_for_ten(model: ArticulationModel) -> float:
@@ -107,9 +107,9 @@ def line(name: str, s: dict[str, float]) -> str:
     channels = " ".join(f"{c} {s['r_' + c]:.3f}" for c in ARTICULATION)
     return (
         f"{name:48s} {channels} | closed {s['closure_recall']:.1%} of {s['closures']:.0f}, timing "
-        f"{s['timing_median_ms']:.0f}/{s['timing_p90_ms']:.0f} bias {s['timing_bias_ms']:+.0f} ms, false "
-        f"{s['false_closures']:.2%} | still {s['silence_still']:.1%} | lag {s['best_lag_ms']:+.0f} ms | shuffled "
-        f"{s['r_shuffled']:+.2f} | loudness only r {s['r_open_loudness_only']:.2f}, closed "
+        f"{s['timing_median_ms']:.0f}/{s['timing_p90_ms']:.0f} bias {s['timing_bias_ms']:+.0f} ms, "
+        f"false {s['false_closures']:.2%} | still {s['silence_still']:.1%} | lag {s['best_lag_ms']:+.0f} ms | "
+        f"shuffled {s['r_shuffled']:+.2f} | loudness only r {s['r_open_loudness_only']:.2f}, closed "
         f"{s['closure_recall_loudness_only']:.0%}"
     )
 

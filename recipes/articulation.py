@@ -58,8 +58,7 @@ class Options:
 
 
 def frames_of(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One training utterance as log-mel (t, 80) and targets (t / 2, 9), cut to whole network frames, in
-    half precision."""
+    """One training utterance in half precision: log-mel (t, 80) and targets (t / 2, 9)."""
     utterance = random_utterance(seed)
     mel = log_mel(utterance.samples)
     goal = goals(utterance.phones, utterance.duration)
@@ -79,8 +78,7 @@ def goals(phones: list, duration: float) -> np.ndarray:
 
 
 def make_shard(path: Path, first: int) -> None:
-    """SHARD utterances, the seeds from `first` on, end to end: log-mel, targets, the first network frame of
-    each."""
+    """SHARD utterances, seeds from `first` on, end to end: log-mel, targets, where each begins."""
     made = [frames_of(seed) for seed in range(first, first + SHARD)]
     starts = np.cumsum([0, *(len(goal) for _, goal in made[:-1])])
     partial = path.with_suffix(".partial.npz")
@@ -108,8 +106,7 @@ def make_shards(options: Options) -> None:
 
 
 class Crops:
-    """Random crops with fresh microphones: warped mel axis, tilted spectrum, gain, noise floor, masked
-    bands."""
+    """Random crops, disguised anew: mel axis warped, spectrum tilted, gain, noise floor, masked bands."""
 
     def __init__(self, options: Options) -> None:
         self.frames, self.batch = int(options.seconds * RATE), options.batch
@@ -177,8 +174,7 @@ def opening_gate(logits: torch.Tensor) -> torch.Tensor:
 
 
 def loss(logits: torch.Tensor, goal: torch.Tensor) -> torch.Tensor:
-    """Distance and speed error of the channels, heavier where the lips should be shut and are not, and
-    contact."""
+    """Errors of place and speed, heavier where the lips should be shut and are not, and of contact."""
     channels, wanted = opening_gate(logits), goal[..., :-1]
     weight = (
         torch.tensor([3.0, 1.2, 1.0, 1.0, 1.0, 0.7, 0.7, 0.8], device=goal.device).expand_as(wanted).clone()

@@ -58,7 +58,7 @@ def tilt(samples: np.ndarray, first: float, second: float) -> float:
         lambda x, rng: augment.sparse_coded(x, 0.3),
         lambda x, rng: augment.clipped(x, 0.02),
         lambda x, rng: augment.respoken(x, rng, tract=1.1, breath=0.3),
-        lambda x, rng: augment.random_recording(x, rng),
+        augment.random_recording,
     ],
 )
 def test_nothing_moves_in_time(change, buzz, rng):

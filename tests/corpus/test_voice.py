@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,7 @@ def test_phones_fill_the_sound(spoken):
     samples, phones = spoken
     assert phones[0].start == 0
     assert phones[-1].end == pytest.approx(len(samples) / SPEECH_RATE)
-    assert all(a.end == pytest.approx(b.start) for a, b in zip(phones, phones[1:], strict=False))
+    assert all(a.end == pytest.approx(b.start) for a, b in pairwise(phones))
     assert {p.label for p in phones} <= set(LABELS)
     assert sum(p.label == "p" for p in phones) >= 5
     assert np.abs(samples).max() <= 1
@@ -39,7 +41,7 @@ def test_phones_fill_the_sound(spoken):
 def test_the_labels_of_voiceless_stops_hold_their_silence(spoken):
     samples, phones = spoken
     depths = []
-    for before, stop in zip(phones, phones[1:], strict=False):
+    for before, stop in pairwise(phones):
         if stop.label == "p" and before.label not in (PAUSE, "p"):
             length = stop.end - stop.start
             closure = level(samples, stop.start + 0.2 * length, stop.start + 0.5 * length)

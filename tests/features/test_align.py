@@ -1,5 +1,6 @@
 import difflib
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_phones_cover_the_sound_without_gap(spoken):
     phones = align(0.01 * samples, TEXT)
     assert phones[0].start == 0
     assert phones[-1].end == pytest.approx(len(samples) / 16000)
-    assert all(a.end == pytest.approx(b.start) for a, b in zip(phones, phones[1:], strict=False))
+    assert all(a.end == pytest.approx(b.start) for a, b in pairwise(phones))
 
 
 def test_words_keep_inner_apostrophes():

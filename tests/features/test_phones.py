@@ -2,7 +2,30 @@ import pytest
 
 from vivavoce.features.phones import LABELS, Phone, from_arpabet, spread
 
-ARPABET = ["AA", "AE", "AH", "AO", "AW", "AX", "AXR", "AY", "B", "CH", "D", "DH", "DX", "EH", "EL", "EM", "EN", "ER", "EY", "F", "G", "HH", "IH", "IY", "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH", "SIL"]
+ARPABET = [
+    *(
+        "AA",
+        "AE",
+        "AH",
+        "AO",
+        "AW",
+        "AX",
+        "AXR",
+        "AY",
+        "B",
+        "CH",
+        "D",
+        "DH",
+        "DX",
+        "EH",
+        "EL",
+        "EM",
+        "EN",
+        "ER",
+    ),
+    *("EY", "F", "G", "HH", "IH", "IY", "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T"),
+    *("TH", "UH", "UW", "V", "W", "Y", "Z", "ZH", "SIL"),
+]
 
 
 @pytest.mark.parametrize("symbol", [*ARPABET, "AH0", "iy1", "pau", "h#"])

@@ -61,7 +61,7 @@ def speech_like(seed: int = 3) -> np.ndarray:
 def test_loudness_is_taken_out():
     loud, _ = LevelNormalizer().push(log_mel(speech_like())[None])
     quiet, _ = LevelNormalizer().push(log_mel(0.3 * speech_like())[None])
-    np.testing.assert_allclose(quiet[:, 50:], loud[:, 50:], atol=0.05)
+    np.testing.assert_allclose(quiet[:, 50:], loud[:, 50:], atol=0.08)
 
 
 def test_a_microphones_colour_fades_from_the_frames():

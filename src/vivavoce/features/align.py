@@ -24,12 +24,12 @@ def words_of(text: str) -> list[str]:
 
 
 def align(samples: Float32[np.ndarray, " n"], text: str) -> list[Phone]:
-    """The phones of `text` as they are spoken in `samples` (16 kHz), without gap or overlap, pauses among
-    them.
+    """The phones of `text` as spoken in `samples` (16 kHz), end to end, with pauses.
 
     Boundaries are good to about 10 ms on clean English speech. Raises InputError where the extra is not
     installed, the text has no words, a figure or a word is not in the dictionary, or the text is not what
-    is spoken."""
+    is spoken.
+    """
     words = _checked(text)
     decoder = _decoder()
     unknown = [word for word in dict.fromkeys(words) if decoder.lookup_word(word) is None]

@@ -2,7 +2,8 @@
 
 The labels are ARPAbet in lower case, widened by a few classes so that other languages fit: what two sounds
 share is the shape of the visible mouth, not their place in one language's phonology. Diphthongs are two
-phones."""
+phones.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +57,7 @@ def from_arpabet(symbol: str) -> tuple[str, ...]:
 
 
 def spread(labels: tuple[str, ...], start: float, end: float) -> list[Phone]:
-    """One interval shared out among one or more labels: the nucleus first and longest, the rest in equal
-    parts."""
+    """One interval shared out among labels: the nucleus first and longest."""
     if len(labels) == 1:
         return [Phone(labels[0], start, end)]
     cut = start + NUCLEUS_SHARE * (end - start)

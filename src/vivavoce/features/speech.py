@@ -1,7 +1,8 @@
 """Log-mel spectra of speech, whole or as it comes, and their causal level normalisation.
 
 Both streams give the same numbers for whatever blocks the sound arrives in: a frame depends on its own
-window and on frames before it only, so the past never changes."""
+window and on frames before it only, so the past never changes.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class LogMel:
     """Log-mel frames of sound that comes in blocks: `push` what is there, `finish` at the end.
 
     n samples give ceil(n / HOP) frames in all; the sound is taken as silent before its start and after its
-    end."""
+    end.
+    """
 
     def __init__(self) -> None:
         self._rest = np.zeros(WINDOW - LEAD, np.float32)
@@ -85,11 +87,14 @@ class LevelNormalizer:
 
     Two states: the speech level, a peak follower over the frames' total power; and the mean spectrum of
     loud frames relative to that level, an average with a prior of `PRIOR_FRAMES` frames that forgets after
-    `MEMORY_FRAMES`. B recordings are normalised side by side."""
+    `MEMORY_FRAMES`. B recordings are normalised side by side.
+    """
 
     ATTACK = 0.3  # of the way up to a louder frame, each frame
     RELEASE = 0.005  # nats a frame: 0.5 nats (2.2 dB) a second
-    FIRST = -2.0  # nats of total power: the level before anything is heard, so that room tone is not taken for speech
+    FIRST = (
+        -2.0
+    )  # nats of total power: the level before anything is heard, so that room tone is not taken for speech
     QUIETEST = -9.0  # nats of total power: a level that the follower never falls below
     LOUD = 4.0  # nats below the level that still count as speech
     PRIOR_FRAMES, MEMORY_FRAMES = 60.0, 400.0
@@ -127,7 +132,8 @@ class LevelNormalizer:
 @functools.cache
 def _prior_shape() -> Float32[np.ndarray, 80]:
     """Long-term spectrum of speech below its level: about -6 dB per octave above 500 Hz (Byrne et al.
-    1994)."""
+    1994).
+    """
     edges = np.linspace(np.log10(1 + _LOW / 700), np.log10(1 + _HIGH / 700), BANDS + 2)
     centre = 700 * (10 ** edges[1:-1] - 1)
     return (-4.5 - 1.4 * np.log(np.maximum(centre, 500) / 500)).astype(np.float32)

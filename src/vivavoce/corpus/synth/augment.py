@@ -22,8 +22,7 @@ _LIFTER = 26  # cepstral coefficients that are the vocal tract; the rest is the 
 def resampled(
     samples: Sound, phones: list[Phone], ratio: float
 ) -> tuple[Float32[np.ndarray, " m"], list[Phone]]:
-    """A bigger (ratio < 1) or smaller speaker: pitch, formants and tempo all times `ratio`; labels scaled
-    with it."""
+    """A bigger (ratio < 1) or smaller speaker: pitch, formants, tempo and labels all scaled by `ratio`."""
     import soxr
 
     shorter = soxr.resample(samples, SPEECH_RATE * ratio, SPEECH_RATE).astype(np.float32)
@@ -31,11 +30,12 @@ def resampled(
 
 
 def respoken(samples: Sound, rng: np.random.Generator, *, tract: float, breath: float) -> Sound:
-    """The same words from another vocal tract and larynx: source and filter taken apart and put together
-    anew.
+    """The same words from another vocal tract and larynx: source and filter parted and joined anew.
 
     Formants move by the factor `tract` while the pitch stays; `breath` of the excitation, 0 to 1, is
-    replaced with noise (1 whispers). The envelope is the low-quefrency cepstrum of each 25 ms window."""
+    replaced with noise (1 whispers). The envelope is the low-quefrency cepstrum of each 25 ms window; what
+    it smooths away of a sharp formant stays where it was.
+    """
     _, _, spectrum = signal.stft(samples, nperseg=400, noverlap=400 - _HOP, nfft=_FFT, window="hann")
     level = np.log(np.abs(spectrum) + 1e-5)
     cepstrum = np.fft.irfft(level, axis=0)
@@ -64,8 +64,7 @@ def equalized(samples: Sound, rng: np.random.Generator, strength: float) -> Soun
 
 
 def in_room(samples: Sound, rng: np.random.Generator, *, decay: float, direct_db: float) -> Sound:
-    """In a room with reverberation time `decay` seconds; the direct sound comes at time zero, `direct_db`
-    over the rest.
+    """In a room that rings for `decay` seconds (RT60); the direct sound, `direct_db` over the rest, is not late.
 
     The tail is noise under an exponential (Polack 1988), after an initial gap of 2-12 ms.
     """
@@ -78,8 +77,7 @@ def in_room(samples: Sound, rng: np.random.Generator, *, decay: float, direct_db
 
 
 def with_noise(samples: Sound, rng: np.random.Generator, snr_db: float) -> Sound:
-    """With stationary noise of a random colour (0 to -9 dB per octave), sometimes humming mains, `snr_db`
-    below."""
+    """With noise of a random colour (0 to -9 dB per octave) `snr_db` below, sometimes with humming mains."""
     spectrum = np.fft.rfft(rng.normal(size=len(samples)))
     frequency = np.maximum(np.fft.rfftfreq(len(samples), 1 / SPEECH_RATE), 40)
     noise = np.fft.irfft(spectrum * frequency ** -rng.uniform(0, 1.5), len(samples))
@@ -105,8 +103,7 @@ def mu_law(samples: Sound, bits: int = 8) -> Sound:
 
 
 def sparse_coded(samples: Sound, keep: float) -> Sound:
-    """What a low-rate transform codec leaves: of every frame's spectrum only the strongest `keep` share of
-    bins."""
+    """What a low-rate transform codec leaves: the strongest `keep` share of every frame's spectrum."""
     _, _, spectrum = signal.stft(samples, nperseg=_FFT)
     weight = np.abs(spectrum) * np.linspace(0.5, 2, len(spectrum))[:, None]
     threshold = np.quantile(weight, 1 - keep, axis=0)
@@ -125,8 +122,7 @@ def _fit(samples: np.ndarray, length: int) -> Float32[np.ndarray, " m"]:
 
 
 def random_recording(samples: Sound, rng: np.random.Generator) -> Sound:
-    """One random microphone, room and line; a quarter stays nearly dry, as clean studio sound is common
-    input."""
+    """One random microphone, room and line; some stay nearly dry, as clean studio sound is common input."""
     if rng.random() < 0.7:
         samples = equalized(samples, rng, rng.uniform(1, 6))
     if rng.random() < 0.5:

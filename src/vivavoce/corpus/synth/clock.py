@@ -19,7 +19,8 @@ def label_lag(utterances: Sequence[tuple[Float32[np.ndarray, " _"], list[Phone]]
 
     For every lag the frames are grouped by label; the lag that leaves the least variance of the log-mel
     spectrum within the groups wins, refined by a parabola through its neighbours. Needs a few dozen
-    utterances."""
+    utterances.
+    """
     spread = np.array([_unexplained(utterances, lag) for lag in LAGS])
     best = int(np.clip(spread.argmin(), 1, len(LAGS) - 2))
     left, middle, right = spread[best - 1 : best + 2]

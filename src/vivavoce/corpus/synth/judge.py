@@ -28,7 +28,8 @@ def score(predicted: Sequence[Track], utterances: Sequence[Utterance], rate: flo
     missed ones included; `timing_bias_ms` its median with sign; `false_closures` share of frames shut where
     the target is clearly open; `silence_still` share of frames of silence (150 ms after it began, 150 ms
     before it ends) that are shut and do not move; `best_lag_ms` the shift of the prediction with the
-    largest correlation; `r_shuffled` the correlation with the targets of other moments."""
+    largest correlation; `r_shuffled` the correlation with the targets of other moments.
+    """
     targets = [
         articulation_from_phones(u.phones, u.duration, rate)[: len(p)]
         for p, u in zip(predicted, utterances, strict=True)
@@ -53,7 +54,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _elsewhere(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Mean correlation with the targets of other moments: the whole set turned around by 1/12, 2/12 .. 11/12."""
+    """Mean correlation with the targets of other moments: the set turned around by 1/12 .. 11/12."""
     shifts = [len(truth) * k // 12 for k in range(1, 12)]
     return float(np.mean([correlation(predicted, np.roll(truth, shift)) for shift in shifts]))
 
@@ -103,8 +104,7 @@ def _centre(opening: np.ndarray) -> float:
 
 
 def _still(opening: np.ndarray, utterance: Utterance, rate: float) -> Bool[np.ndarray, " n"]:
-    """For each frame of silence: shut, and no nearer to or further from it than 0.01 since the frame
-    before."""
+    """For each frame of silence: shut, and within 0.01 of the frame before."""
     times = (np.arange(len(opening)) + 0.5) / rate
     quiet = np.zeros(len(opening), bool)
     for start, end in silences(utterance.phones, utterance.duration):

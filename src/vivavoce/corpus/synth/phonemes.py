@@ -1,7 +1,8 @@
 """The International Phonetic Alphabet, as espeak-ng prints it, onto the shared inventory of phones.
 
 Each symbol goes to the label whose visible mouth is nearest by place, rounding and height. Marks of stress,
-length, tone, nasality and secondary articulation do not move the lips visibly and are dropped."""
+length, tone, nasality and secondary articulation do not move the lips visibly and are dropped.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def from_ipa(symbol: str, language: str = "en") -> tuple[str, ...]:
     """The labels of one phoneme event of espeak-ng: one, or several for diphthongs and clusters.
 
     An empty symbol is a pause. A symbol of marks alone, or a switch of language such as "(en)", gives no
-    label. Raises KeyError for a base symbol outside the alphabet."""
+    label. Raises KeyError for a base symbol outside the alphabet.
+    """
     if not symbol.strip():
         return (PAUSE,)
     if symbol.startswith("("):

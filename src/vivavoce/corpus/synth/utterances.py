@@ -102,11 +102,13 @@ def random_voice(rng: random.Random) -> tuple[Voice, str]:
 
 
 def random_utterance(seed: int) -> Utterance:
-    """Training utterance number `seed`: text, voice, speaker, pauses around it, room and line are all drawn
-    from it.
+    """Training utterance number `seed`, which decides text, voice, speaker, pauses, room and line.
+
+    espeak-ng draws its own breath noise, so samples differ a little from run to run.
 
     The speaker is changed three ways: resampling (with the tempo set against it beforehand), formants moved
-    apart from the pitch, and part of the voice replaced with breath, up to whispering."""
+    apart from the pitch, and part of the voice replaced with breath, up to whispering.
+    """
     draw, rng = random.Random(seed), np.random.default_rng(seed)
     voice, language = random_voice(draw)
     text = sentence(draw, language)

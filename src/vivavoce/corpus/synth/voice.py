@@ -5,7 +5,8 @@ The engines do not agree on what a label's time means, so each clock is set righ
 * flite and festival give the end time of each phone, shifted against the sound by a constant of the voice
   (`LABEL_LAG`, measured by `vivavoce.corpus.synth.clock.label_lag`);
 * espeak-ng reports a voiceless stop at its burst, the silence of its closure belonging to the event before;
-  here the closure is found in the samples and given back to its stop."""
+  here the closure is found in the samples and given back to its stop.
+"""
 
 from __future__ import annotations
 
@@ -77,8 +78,7 @@ def synthesize(
 
 
 def _fitted(phones: list[Phone], lag: float, duration: float) -> list[Phone]:
-    """Phones moved by `lag`, the first stretched to the start of the sound and a pause added up to its
-    end."""
+    """Phones moved by `lag`, the first from the start of the sound, a pause added up to its end."""
     moved = [
         Phone(p.label, p.start + lag, min(p.end + lag, duration)) for p in phones if p.start + lag < duration
     ]
@@ -162,8 +162,7 @@ def _espeak(text: str, name: str, rate: float, pitch: float) -> tuple[np.ndarray
 
 
 def _with_closures(samples: np.ndarray, phones: list[Phone]) -> list[Phone]:
-    """Give the silence in front of each burst to its stop, as far as the sound is silent and the neighbour
-    lasts."""
+    """Give the silence before each burst to its stop, up to the start of the phone before."""
     hop = SPEECH_RATE // 200
     power = (samples[: len(samples) // hop * hop].reshape(-1, hop) ** 2).mean(1)
     level = 10 * np.log10(power + 1e-9)

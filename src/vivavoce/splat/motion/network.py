@@ -15,8 +15,7 @@ from vivavoce.splat.motion.articulation import OUTPUTS, STACK
 
 
 class Block(nn.Module):
-    """Depthwise convolution over time, then two pointwise layers, with a scaled residual (Liu et al. 2022,
-    ConvNeXt)."""
+    """Depthwise convolution, two pointwise layers, scaled residual (Liu et al. 2022, ConvNeXt)."""
 
     def __init__(self, width: int, past: int, future: int) -> None:
         super().__init__()
@@ -33,8 +32,7 @@ class Block(nn.Module):
 
 
 class ArticulationNetwork(nn.Module):
-    """`blocks` residual blocks between two linear layers; every block sees `past` frames back and `future`
-    ahead."""
+    """Residual blocks between two linear layers; each sees `past` frames back and `future` ahead."""
 
     def __init__(self, width: int = 256, blocks: int = 7, *, past: int = 8, future: int = 1) -> None:
         super().__init__()

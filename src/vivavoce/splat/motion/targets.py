@@ -10,7 +10,8 @@ Sources, and what each gives:
 * rounding begins up to about 200 ms before its vowel where the consonants between are indifferent: Perkell
   & Matthies 1992, JASA 91, 2911-2925;
 * lips close towards a place beyond contact and are compressed there, closing faster than opening, lip
-  speeds of 100-300 mm/s: Löfqvist & Gracco 1997, JSLHR 40, 877-893."""
+  speeds of 100-300 mm/s: Löfqvist & Gracco 1997, JSLHR 40, 877-893.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +56,7 @@ _SHORT_PAUSE = (0.10, 0.12, 0.05, 0.0, 0.0, 0.0, 0.3, 0.1)
 SHORT_PAUSE = 0.15
 """Seconds; a pause up to this long leaves the lips slightly parted."""
 FASTEST_OPENING, FASTEST_CLOSING = 9.0, 11.0
-"""Of the full gap a second: with 22 mm of gap, 200 and 240 mm/s; a full opening takes 110 ms, almost three
-frames."""
+"""Of the full gap (22 mm) a second: 200 and 240 mm/s; opening fully takes 110 ms."""
 COMPRESSION = 0.15
 """How far beyond contact the lips aim in p, b, m, in units of the gap."""
 
@@ -138,8 +138,7 @@ def _tidied(phones: Sequence[Phone], duration: float) -> list[Phone]:
 
 
 def _blend(phones: list[Phone], times: np.ndarray) -> Float64[np.ndarray, "t 6"]:
-    """Dominance-weighted mean of the phones' shapes (Cohen & Massaro 1993, eq. 1-3 with an exponent of
-    one)."""
+    """Dominance-weighted mean of the phones' shapes (Cohen & Massaro 1993, exponent 1)."""
     rows = [
         _SHORT_PAUSE if p.label == PAUSE and p.end - p.start <= SHORT_PAUSE else _SHAPES[p.label]
         for p in phones
@@ -160,8 +159,7 @@ def _blend(phones: list[Phone], times: np.ndarray) -> Float64[np.ndarray, "t 6"]
 def _aperture(
     phones: list[Phone], carrier: np.ndarray, times: np.ndarray, rate: float
 ) -> Float64[np.ndarray, " t"]:
-    """The lip gap, negative where the lips are compressed: consonants and pauses cut into the vowels'
-    carrier."""
+    """The lip gap, negative where lips are compressed: consonants and pauses cut into the carrier."""
     gap = carrier.copy()
     for phone in phones:
         if phone.label in LABIODENTAL:
@@ -197,7 +195,8 @@ def _speed_limited(
 
     min over s of track(s) + opening * (t - s) for s < t and + closing * (s - t) for s > t: minima, the
     contacts, stay what and when they are, and the peaks between them give way, which is what fast speech
-    does."""
+    does.
+    """
     reach = int(_SPEED_WINDOW * rate)
     limited = track.copy()
     for k in range(1, reach + 1):
