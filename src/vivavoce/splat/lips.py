@@ -59,7 +59,7 @@ def lip_offsets(lips: LipModel, controls: Float[np.ndarray, "T C"]) -> Float[np.
     """Displacement of every ring point from the photo, for each frame."""
     c = {name: controls[:, i, None] for name, i in INDEX.items()}
     inner = lips.rest[0]
-    half_width = lips.photo_width / 2
+    half_width = (inner[0, -1, 0] - inner[0, 0, 0]) / 2
     u = np.clip((inner[0, :, 0] - inner[0, [0, -1], 0].mean()) / half_width, -1, 1)[None]
     # From the lens of spread lips to the circle of rounded ones.
     arch = np.clip(1 - np.abs(u) ** 2.2, 0, 1) ** (0.75 - 0.25 * c["round"])
