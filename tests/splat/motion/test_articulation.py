@@ -186,3 +186,10 @@ def test_slow_motion_is_sampled_at_frame_centres():
 
 def test_frames_past_the_end_hold_the_last_row():
     assert (at_frames(blink_of_an_eye(), 25.0, 60)[52:, INDEX["open"]] == 0.5).all()
+
+
+def test_pieces_of_a_track_give_the_frames_of_the_whole():
+    track = np.random.default_rng(0).uniform(0, 0.3, (200, 8)).astype(np.float32)
+    whole = at_frames(track, 25.0, 100)
+    piece = at_frames(track[90:140], 25.0, 10, first=52, start=90 / RATE)
+    np.testing.assert_allclose(piece, whole[52:62], atol=1e-6)
