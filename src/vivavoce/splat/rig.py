@@ -149,7 +149,8 @@ class Rig:
         lip = self.frame.canvas(rings.reshape(len(controls), len(LIP_POINTS), 3))
         lids = [self._lid(upper, lower, controls) for upper, lower in LIDS]
         raise_ = controls[:, INDEX["brow_raise"], None]
-        arch = np.array([0.6, 0.9, 1.0, 0.9, 0.75] * 4)
+        outside_in = [0.6, 0.9, 1.0, 0.9, 0.75]
+        arch = np.array([*outside_in * 2, *outside_in[::-1] * 2])
         brow = -0.035 * self.frame.height * raise_ * arch
         brow = brow[..., None] * self.frame.axes[1]
         return np.concatenate([lip, *lids, brow], axis=1)
