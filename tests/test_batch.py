@@ -143,6 +143,7 @@ def test_folders_that_cannot_be_used(studio):
         ("empty", "out", {}, InputError, "no recordings"),
         ("talks", "file", {}, OutputError, "is a file"),
         ("talks", "nowhere/out", {}, OutputError, "does not exist"),
+        ("talks", "talks", {}, OutputError, "among the recordings"),
         ("talks", "out", {"text": "hello"}, InputError, "one recording"),
     ):
         with pytest.raises(kind, match=message):

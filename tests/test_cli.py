@@ -19,6 +19,8 @@ from vivavoce.media.provenance import Provenance
 sys.path.insert(0, str(Path(__file__).parent / "media"))
 from sounds import speechlike, write_sound, write_wav
 
+MADE = Provenance("splat", 5, {"photo": ("me.jpg", "ab" * 32)}, {"fps": 25.0})
+
 
 @pytest.fixture
 def inputs(tmp_path, monkeypatch):
@@ -93,7 +95,7 @@ def test_sounds_that_cannot_be_used(inputs, capfd, sound, message):
     broken = speechlike(1, 16_000)
     broken[7_000] = np.nan
     write_sound(Path("nan.wav"), broken, 16_000, "pcm_f32le")
-    with VideoWriter(Path("mute.mp4"), 64, 64, 25.0, provenance=Provenance("x", 0, {})) as writer:
+    with VideoWriter(Path("mute.mp4"), 64, 64, 25.0, provenance=MADE) as writer:
         writer.write(np.zeros((64, 64, 3), np.uint8))
     assert message in refusal(capfd, "generate", "grey.png", sound, "-o", "out.mp4")
 
@@ -134,6 +136,22 @@ def test_values_out_of_bounds(inputs, capfd, option, value, bounds):
     told = refusal(capfd, "generate", "grey.png", "talk.wav", "-o", "out.mp4", option, value)
     assert bounds in told
     assert option in told
+
+
+def test_inputs_are_not_overwritten(inputs, capfd):
+    from vivavoce.media.video import VideoWriter
+
+    with VideoWriter(Path("talk.mp4"), 64, 64, 25.0, sound=Path("talk.wav"), provenance=MADE) as writer:
+        for _ in range(25):
+            writer.write(np.zeros((64, 64, 3), np.uint8))
+    before = Path("talk.mp4").read_bytes()
+    assert "one of the inputs" in refusal(capfd, "generate", "grey.png", "talk.mp4", "-o", "./talk.mp4")
+    assert Path("talk.mp4").read_bytes() == before
+
+
+def test_pipes_are_not_files(inputs, capfd):
+    os.mkfifo("pipe.wav")
+    assert "not an ordinary file" in refusal(capfd, "generate", "grey.png", "pipe.wav", "-o", "o.mp4")
 
 
 def test_transparent_needs_a_container_that_can(inputs, capfd):
@@ -204,8 +222,7 @@ def test_warnings_are_one_line_each(inputs, capfd):
 
 
 def test_inspect_tells_how_a_file_was_made(inputs, capfd):
-    made = Provenance("splat", 5, {"photo": ("me.jpg", "ab" * 32)}, {"fps": 25.0})
-    write_png(Path("made.png"), np.zeros((8, 8, 3), np.uint8), provenance=made)
+    write_png(Path("made.png"), np.zeros((8, 8, 3), np.uint8), provenance=MADE)
     assert cli.main(["inspect", "made.png"]) == 0
     out, err = capfd.readouterr()
     assert err == ""

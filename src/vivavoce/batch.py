@@ -27,6 +27,9 @@ def generate_any(source: Path, speech: Path, out: Path, options: GenerateOptions
     """
     if speech.is_dir():
         return generate_folder(source, speech, out, options)
+    for given in (source, speech):
+        if out.exists() and given.exists() and out.samefile(given):
+            raise OutputError(f"{out} is one of the inputs: give the video another name.")
     from vivavoce.splat.drive import generate
 
     return generate(source, speech, out, **vars(options))
@@ -44,6 +47,10 @@ def generate_folder(source: Path, speech: Path, out: Path, options: GenerateOpti
     photo = _photo_sha256(source)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, but the videos of a folder need one: give another name with -o.")
+    if out.exists() and out.samefile(speech):
+        raise OutputError(
+            f"The videos cannot go among the recordings in {speech}: give another folder with -o."
+        )
     if not out.exists():
         check_folder(out.absolute().parent)
         out.mkdir()

@@ -86,9 +86,9 @@ def _describe_avatar(folder: Path, description: dict) -> str:
         camera, particles = description["camera"], description["particles"]
         lines = [
             f"{folder} is an avatar: {description['gaussians']} Gaussians on {len(particles)} particles",
-            f"size         {camera['width']}x{camera['height']}",
-            f"photo        sha256 {description['photo_sha256']}",
-            *(f"note         {note}" for note in description["notes"]),
+            f"size           {camera['width']}x{camera['height']}",
+            f"photo          sha256 {description['photo_sha256']}",
+            *(f"note           {note}" for note in description["notes"]),
         ]
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder}/avatar.json lacks {error}: make the avatar again.") from error

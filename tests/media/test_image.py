@@ -130,6 +130,12 @@ def test_lab_pictures(tmp_path):
     assert np.abs(read_photo(tmp_path / "lab.tif").image * 255 - muted).max() < 10  # Lab of 8 bits is coarse
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12" * 40])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_broken_exif_is_ignored(tmp_path, exif):
+    assert read_photo(save(tmp_path / "x.jpg", scene(), exif=exif)).image.shape == (80, 120, 3)
+
+
 def test_broken_profile_is_ignored(tmp_path):
     path = save(tmp_path / "x.png", scene(), icc_profile=b"no profile at all")
     np.testing.assert_array_equal((read_photo(path).image * 255).round(), scene())
@@ -168,7 +174,9 @@ def unreadable(tmp_path):
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
+    save(tmp_path / "clear.png", np.zeros((80, 80, 4), np.uint8))
     return {
+        "clear.png": "fully transparent",
         "letter.jpg": "not a picture",
         "cut.jpg": "damaged or cut off",
         "empty.png": "empty",

@@ -169,8 +169,8 @@ def open_container(path: Path) -> InputContainer:
 
 def sound_stream(container: InputContainer, path: Path) -> AudioStream:
     """The main sound of a file. Raises InputError if it has none."""
-    streams = container.streams.audio
-    if streams:
+    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    if streams:  # without a codec context there is no decoder
         best = container.streams.best("audio")
         return next((stream for stream in streams if stream is best), streams[0])
     if container.streams.video:

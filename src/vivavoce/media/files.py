@@ -21,6 +21,8 @@ def check_readable(path: Path, kind: str) -> None:
         raise InputError(f"{path} is a folder, not a {kind}: give a file.")
     if not path.exists():
         raise InputError(f"There is no {kind} at {path}: check the name.")
+    if not path.is_file():  # a pipe can be read only once, and here it is read several times
+        raise InputError(f"{path} is not an ordinary file: save the {kind} to one first.")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)

@@ -60,6 +60,8 @@ def read_photo(path: Path) -> Photo:
             raise InputError(
                 f"The photo {path} is damaged or cut off ({error}): give an intact copy."
             ) from error
+    if alpha is not None and alpha.max() == 0:
+        raise InputError(f"The photo {path} is fully transparent: give one that shows a person.")
     return Photo(image, alpha, path, sha256)
 
 

@@ -67,11 +67,11 @@ class Provenance:
         """The record for people to read, a line each."""
         lines = [
             _NOTICE,
-            f"source type  {SOURCE_TYPE}",
-            f"made by      vivavoce {self.version}, method {self.method}, seed {self.seed}",
+            f"source type    {SOURCE_TYPE}",
+            f"made by        vivavoce {self.version}, method {self.method}, seed {self.seed}",
         ]
-        lines += [f"{role:<12} {name}  sha256 {sha}" for role, (name, sha) in self.inputs.items()]
-        lines += [f"{name:<12} {value}" for name, value in self.settings.items()]
+        lines += [f"{role:<14} {name}  sha256 {sha}" for role, (name, sha) in self.inputs.items()]
+        lines += [f"{name:<14} {value}" for name, value in self.settings.items() if value is not None]
         return "\n".join(lines)
 
 
