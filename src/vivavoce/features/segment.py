@@ -178,8 +178,11 @@ def _corrected(
     # Lightness counts half: shade differs more within a person than hue; OpenCV spreads it over 255.
     features = np.concatenate([lab * np.array([0.4 * 0.5, 1, 1]) / _COLOR_UNIT, place], axis=-1)
     head = np.hypot(x - face.center[0] * scale, y - face.center[1] * scale) < 1.2 * face.height * scale
-    inside = (sure & (likely > 0.8)) | (head & (likely > 0.95))
-    away = cv2.distanceTransform((likely < 0.5).astype(np.uint8), cv2.DIST_L2, 3) / (face.height * scale)
+    away, within = (
+        cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, 3) / (face.height * scale)
+        for side in (likely < 0.5, likely > 0.98)
+    )
+    inside = (sure & (likely > 0.8)) | (head & (likely > 0.95)) | (within > 0.5)
     outside = (likely < 0.05) | ((likely < 0.35) & (away > 0.2))
     asked = (likely > 0.02) & ~sure
     if not (inside.any() and outside.any() and asked.any()):
@@ -191,8 +194,9 @@ def _corrected(
     )
     nearer = np.zeros(likely.shape, np.float32)
     nearer[asked] = from_others - from_person
+    nearer = cv2.medianBlur(nearer, 5)  # a dark fold is no background
     nearer = cv2.resize(nearer, prior.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    bounded = prior.clip(0.05, 0.95)
+    bounded = prior.clip(0.03, 0.97)
     logits = np.log(bounded / (1 - bounded)) + _COLOR_WEIGHT * nearer.clip(-1.5, 1.5)
     corrected = np.where(core, np.maximum(prior, 0.99), 1 / (1 + np.exp(-logits))).astype(np.float32)
     return _without_holes(corrected, prior)
