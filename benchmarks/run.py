@@ -29,8 +29,10 @@ MARKS = ("<!-- figures -->", "<!-- /figures -->")
 class Benchmark:
     """A script beside this one, how to make it short, and how to read its JSON."""
 
-    quick: tuple[str, ...]
     figures: Callable[[dict], list[Figure]]
+    quick: tuple[str, ...] = ()
+    option: str | None = "--json"
+    """Of the script, before the file to write; None where it always writes results/NAME.json."""
 
 
 def own(record: dict) -> list[Figure]:
@@ -104,13 +106,13 @@ def of_lives(record: dict) -> list[Figure]:
 
 
 BENCHMARKS = {
-    "portrait": Benchmark(("--quick",), own),
-    "articulation": Benchmark((), of_articulation),
-    "rendered": Benchmark(("--quick",), own),
-    "lives": Benchmark((), of_lives),
-    "rasterize": Benchmark(("--rounds", "3"), of_rasterize),
-    "speed": Benchmark(("--quick",), own),
-    "streaming": Benchmark(("--quick",), own),
+    "portrait": Benchmark(own, ("--quick",)),
+    "articulation": Benchmark(of_articulation, option=None),
+    "rendered": Benchmark(own, ("--quick",)),
+    "lives": Benchmark(of_lives, option="--json-file"),
+    "rasterize": Benchmark(of_rasterize, ("--rounds", "3")),
+    "speed": Benchmark(own, ("--quick",)),
+    "streaming": Benchmark(own, ("--quick",)),
 }
 
 
@@ -124,8 +126,9 @@ def measure(name: str, *, quick: bool) -> dict:
     print(f"\n== {' '.join(command)}", flush=True)
     load, began = os.getloadavg()[0], time.time()
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "figures.json"
-        subprocess.run([sys.executable, *command[1:], "--json", str(path)], cwd=ROOT, check=True)
+        path = Path(folder) / "figures.json" if benchmark.option else RESULTS / f"{name}.json"
+        output = [benchmark.option, str(path)] if benchmark.option else []
+        subprocess.run([sys.executable, *command[1:], *output], cwd=ROOT, check=True)
         record = json.loads(path.read_text())
     figures = benchmark.figures(record)
     return {
