@@ -148,3 +148,20 @@ def test_holes_between_phones_are_pauses():
     np.testing.assert_allclose(
         articulation_from_phones(holes, 2.4, 50.0), articulation_from_phones(filled, 2.4, 50.0), atol=1e-6
     )
+
+
+def test_long_speech_is_the_same_as_its_parts():
+    phones = babble(7)
+    length = 0.1 * np.ceil(10 * phones[-1].end)
+    phones[-1] = phones[-1]._replace(end=float(length))
+    repeated = [
+        Phone(p.label, float(p.start + k * length), float(p.end + k * length))
+        for k in range(8)
+        for p in phones
+    ]
+    whole = articulation_from_phones(repeated, 8 * float(length), RATE)
+    own = articulation_from_phones(phones, float(length), RATE)
+    rows = len(own)
+    for k in (1, 3, 6):
+        # near its ends a recording rests, where a part of one opens for what comes
+        np.testing.assert_allclose(whole[k * rows + 100 : (k + 1) * rows - 100], own[100:-100], atol=1e-4)

@@ -60,14 +60,15 @@ FASTEST_OPENING, FASTEST_CLOSING = 9.0, 11.0
 COMPRESSION = 0.15
 """How far beyond contact the lips aim in p, b, m, in units of the gap."""
 
-_ANTICIPATION = np.array(
-    [0.055, 0.060, 0.090, 0.100, 0.035, 0.035]
-)  # seconds: the decay of dominance before a phone
-_CARRYOVER = np.array([0.050, 0.055, 0.070, 0.070, 0.030, 0.030])  # and after it
+# Seconds in which the dominance over each column of `_SHAPES` decays before a phone and after it.
+_ANTICIPATION = np.array([0.055, 0.060, 0.090, 0.100, 0.035, 0.035])
+_CARRYOVER = np.array([0.050, 0.055, 0.070, 0.070, 0.030, 0.030])
 _CONTACT_SHARE = {"p": 0.60, "b": 0.80, "m": 0.95}  # of the phone; the rest is burst and aspiration
 _FASTEST_SHAPING = 9.0  # a second, of every other channel
 _SMOOTHING = 0.010  # seconds, standard deviation
 _SPEED_WINDOW = 0.16
+_REACH = 1.5  # seconds at which a phone's dominance has died away
+_BLOCK = 2000  # moments blended at a time, so that an hour takes no more memory than a minute
 
 
 def articulation_from_phones(
@@ -143,9 +144,22 @@ def _blend(phones: list[Phone], times: np.ndarray) -> Float64[np.ndarray, "t 6"]
         _SHORT_PAUSE if p.label == PAUSE and p.end - p.start <= SHORT_PAUSE else _SHAPES[p.label]
         for p in phones
     ]
-    table = np.array(rows)
+    table, start, end = (
+        np.array(rows),
+        *(np.array([getattr(p, side) for p in phones]) for side in ("start", "end")),
+    )
+    blended = np.empty((len(times), 6))
+    for first in range(0, len(times), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        near = (end > times[block][0] - _REACH) & (start < times[block][-1] + _REACH)
+        blended[block] = _blend_block(table[near], start[near, None], end[near, None], times[block])
+    return blended
+
+
+def _blend_block(
+    table: np.ndarray, start: np.ndarray, end: np.ndarray, times: np.ndarray
+) -> Float64[np.ndarray, "t 6"]:
     targets, strengths = table[:, :6], table[:, [6, 6, 7, 7, 6, 6]]
-    start, end = (np.array([getattr(p, side) for p in phones])[:, None] for side in ("start", "end"))
     core = 0.25 * np.minimum(end - start, 0.2)
     before = np.maximum(start + core - times, 0)
     after = np.maximum(times - (end - core), 0)
