@@ -108,7 +108,7 @@ def of_lives(record: dict) -> list[Figure]:
 BENCHMARKS = {
     "portrait": Benchmark(own, ("--quick",)),
     "articulation": Benchmark(of_articulation, option=None),
-    "rendered": Benchmark(own, ("--quick",)),
+    "speaks": Benchmark(own, ("--quick",)),
     "lives": Benchmark(of_lives, option="--json-file"),
     "rasterize": Benchmark(of_rasterize, ("--rounds", "3")),
     "speed": Benchmark(own, ("--quick",)),

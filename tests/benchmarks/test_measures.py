@@ -20,7 +20,7 @@ from vivavoce.types import SPEECH_RATE
 
 # By its path: tests/ has a module of the same name.
 _spec = importlib.util.spec_from_file_location(
-    "rendered_bench", Path(__file__).parents[2] / "benchmarks" / "rendered.py"
+    "speaks_bench", Path(__file__).parents[2] / "benchmarks" / "speaks.py"
 )
 rendered = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(rendered)
