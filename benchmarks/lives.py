@@ -2,7 +2,7 @@
 
     python benchmarks/lives.py [--json FILE]
 
-Speech is festival's, whose own pitch accents (the syllables that it gives a ToBI accent) are the truth for beat alignment:
+Speech is festival's, whose own pitch accents (syllables with a ToBI accent) are the truth for beat alignment:
 nothing that the model computes itself. Needs the `festival` program.
 """
 
@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -106,7 +107,7 @@ def blink_times(motion: Float32[np.ndarray, "T C"]) -> Float64[np.ndarray, " B"]
 def kinematic_beats(motion: Float32[np.ndarray, "T C"]) -> Float64[np.ndarray, " K"]:
     """Seconds at which the face, turned by head and torso, comes to rest or turns back.
 
-    These are the local minima of its angular speed between faster motion on either side, by 3 degrees a second at least.
+    These are the local minima of its angular speed, slower by 3 degrees a second than what is on either side.
     """
     angles = sum(
         motion[:, [RHYTHM.index(f"{part}_{axis}") for axis in ("yaw", "pitch", "roll")]]
@@ -134,7 +135,7 @@ def bootstrap(differences: Float64[np.ndarray, " N"], rng: np.random.Generator) 
 
 
 def beat_alignment(clips: list[Talk], rng: np.random.Generator) -> dict[str, object]:
-    """Accents against kinematic beats, both ways, above the same clips with the speech's accents shifted in a circle."""
+    """Accents against kinematic beats, both ways, beside the same with the accents shifted in a circle."""
     scores: dict[str, list[tuple[float, float]]] = {"accents_to_beats": [], "beats_to_accents": []}
     for clip in clips:
         duration = len(clip.samples) / SPEECH_RATE
@@ -181,7 +182,7 @@ def accent_detection(clips: list[Talk]) -> dict[str, float]:
 
 
 def nod_lag(clips: list[Talk]) -> dict[str, float]:
-    """From the detector's accents to the extreme of head pitch that follows within 0.3 s; where there is one over 1 degree."""
+    """From the detector's accents to the nod's extreme within 0.3 s, where there is a nod of a degree or more."""
     lags = []
     for clip in clips:
         frames = prosody(clip.samples)
@@ -232,8 +233,7 @@ def variety(talk: Float32[np.ndarray, " n"]) -> dict[str, float]:
 def seams(talk: Float32[np.ndarray, " n"], rng: np.random.Generator) -> dict[str, float]:
     """The motion made from blocks of random length against that made at once, and its acceleration where blocks meet.
 
-    `seam_percentile_99` is the largest over the channels of (99th percentile of |acceleration| within one frame of a
-    seam) / (the same elsewhere).
+    Of the frames at seams, as of any others, one in a hundred may lie above the 99th percentile of the rest.
     """
     model, parts, at, ends = RhythmModel(FPS, 0), [], 0, []
     while at < len(talk):
@@ -293,7 +293,9 @@ def silence() -> dict[str, float]:
     }
 
 
-def main(json_file: Path | None = None) -> None:
+def main(
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json", aliases=["--json-file"])] = None,
+) -> None:
     """Print the figures, and write them to a file."""
     rng = np.random.default_rng(0)
     clips = talks(rng)
@@ -309,7 +311,7 @@ def main(json_file: Path | None = None) -> None:
         "silence": silence(),
         **{f"ranges_at_{e:g}": ranges(talk, e) for e in (0.0, 1.0, 2.0)},
     }
-    text = json.dumps(figures, indent=2)
+    text = json.dumps(figures, indent=1)
     print(text)
     if json_file:
         json_file.write_text(text + "\n")

@@ -113,6 +113,8 @@ class ProsodyStream:
         from scipy.signal import sosfilt
 
         self._samples += len(samples)
+        if not len(samples):
+            return self._measure(0, 0)
         block = samples.astype(np.float64)
         voice, self._filter_state = map(np.asarray, sosfilt(self._filter, block, zi=self._filter_state))
         self._sound = np.concatenate([self._sound, block])
@@ -178,7 +180,7 @@ class _Hops:
         speech = self._pause < _CLOSURE
         semitones = 12 * float(np.log2(hz)) if hz > 0 else None
         loudness, height, prominence = self._prominence.update(Measure(level, semitones, clarity, speech))
-        self._pending.append((level, clarity, hz, loudness, height, speech, self._pause))
+        self._pending.append((level, clarity, hz, loudness, height, float(speech), self._pause))
         strength = self._peaks.update(prominence)
         if len(self._pending) <= DELAY:
             return []

@@ -7,16 +7,14 @@ import numpy as np
 from vivavoce.splat.motion.cue import Cue
 from vivavoce.splat.motion.kinetics import MinimumJerk
 
-_INTERVAL, _SPREAD = 4.2, 0.6  # median in seconds and log-standard deviation of the time between blinks
-_SHORTEST = 0.9
+_INTERVAL, _SPREAD = 4.4, 0.45  # median in seconds and log-standard deviation of the time between blinks
+_SHORTEST, _LONGEST = 1.3, 9.0  # seconds
 _CLOSING, _OPENING = (0.075, 0.1), (0.15, 0.25)  # seconds
 _LONGEST_SHUT = 0.06
-_AT_PAUSE, _WITHIN = (
-    0.55,
-    0.45,
-)  # chance of a blink in a pause, if the last one is long enough ago, and seconds
+_AT_PAUSE = 0.4  # chance of a blink in a pause, if the last one is long enough ago
+_WITHIN = 0.45  # seconds from the start of the pause
 _RIPE = 0.35  # of the interval must have passed for a pause or a look to bring a blink on
-_GAZE_SHARE = 0.08  # chance of a blink with a gaze shift, per degree
+_GAZE_SHARE = 0.05  # chance of a blink with a gaze shift, per degree
 
 
 class Blinks:
@@ -58,4 +56,5 @@ class Blinks:
         self._interval = self._draw()
 
     def _draw(self) -> float:
-        return max(_SHORTEST, _INTERVAL * float(np.exp(_SPREAD * self._rng.standard_normal())))
+        drawn = _INTERVAL * float(np.exp(_SPREAD * self._rng.standard_normal()))
+        return min(_LONGEST, max(_SHORTEST, drawn))

@@ -16,9 +16,9 @@ _CYCLE, _SPREAD = (
 _INHALING = 0.42  # share of the cycle
 _TIDE = 0.45  # a breath at rest goes from -TIDE to TIDE
 _GASP = (0.4, 0.6)  # seconds of a breath between phrases
-_FULL = (0.6, 0.9)  # where it ends
-_EMPTY, _EMPTYING = -0.95, (3.5, 7.0)  # where speech tends to, and how fast: seconds
-_WANT = 0.2  # with less air than this, a pause is used to breathe in
+_FULL = (0.4, 0.9)  # where it ends
+_EMPTY, _EMPTYING = -0.95, (3.0, 8.0)  # where speech tends to, and how fast: seconds
+_WANT = (-0.5, 0.4)  # with less air than this, a pause is used to breathe in: not every pause is
 _CALM = 0.8  # seconds without speech after which breathing is as at rest
 _SMOOTH = 9.0  # radians a second
 
@@ -49,7 +49,7 @@ class Breath:
                 self._emptying = float(self._rng.uniform(*_EMPTYING))
             self._volume += (_EMPTY - self._volume) * STEP / self._emptying
         else:
-            if cue.offset and self._volume < _WANT:
+            if cue.offset and self._volume < float(self._rng.uniform(*_WANT)):
                 self._goal = float(self._rng.uniform(*_FULL))
                 self._rate = (self._goal - self._volume) / float(self._rng.uniform(*_GASP))
                 self._speaking = False
