@@ -59,6 +59,13 @@ def test_an_alpha_channel_is_the_matte():
     assert opaque.matte.mean() < 0.7
 
 
+def test_a_transparent_face_is_refused():
+    alpha = np.ones((512, 512), np.float32)
+    alpha[:200] = 0.0
+    with pytest.raises(InputError, match="transparency hides 100% of the face"):
+        analyze(portrait("smile"), alpha)
+
+
 def test_the_largest_face_speaks_and_it_is_said_so():
     found = analyze(portrait("five"))
     assert found.faces_found == 5

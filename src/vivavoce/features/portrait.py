@@ -51,7 +51,7 @@ def analyze(
     """Find the person in a photo: RGB in [0, 1], its alpha channel when it has one (it becomes the matte).
 
     `face` chooses among several, counted from the left, from 1; by default the largest speaks.
-    Raises InputError when there is no face fit to speak, or none of that number.
+    Raises InputError when there is no face fit to speak, none of that number, or a transparent one.
     """
     import cv2
 
@@ -74,7 +74,7 @@ def analyze(
     if alpha is None or alpha.min() > 0.99:
         matte = refine(photo_image, person_prior(small, person, body, hands, others), chosen)
     else:
-        matte = alpha.clip(0, 1)
+        matte = _checked(alpha, chosen)
     return Portrait(
         image=photo_image,
         crop=(0, 0, width, height),
@@ -85,6 +85,18 @@ def analyze(
         faces_found=len(faces),
         notes=notes,
     )
+
+
+def _checked(alpha: Float32[np.ndarray, "H W"], face: Face) -> Float32[np.ndarray, "H W"]:
+    """The photo's own matte, if it shows the face."""
+    last = np.array(alpha.shape[::-1]) - 1
+    x, y = face.landmarks[:, :2].astype(int).clip(0, last).T
+    shown = float(alpha[y, x].mean())
+    if shown < 0.5:
+        raise InputError(
+            f"The photo's transparency hides {1 - shown:.0%} of the face: use a photo in which the face is opaque."
+        )
+    return alpha.clip(0, 1)
 
 
 def _choose(faces: tuple[Face, ...], number: int | None) -> tuple[int, tuple[str, ...]]:
