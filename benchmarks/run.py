@@ -109,7 +109,7 @@ BENCHMARKS = {
     "portrait": Benchmark(own, ("--quick",)),
     "articulation": Benchmark(of_articulation, option=None),
     "speaks": Benchmark(own, ("--quick",)),
-    "lives": Benchmark(of_lives, option="--json-file"),
+    "lives": Benchmark(of_lives),
     "rasterize": Benchmark(of_rasterize, ("--rounds", "3")),
     "speed": Benchmark(own, ("--quick",)),
     "streaming": Benchmark(own, ("--quick",)),

@@ -1,6 +1,6 @@
 """Do the rendered frames speak? Mouths measured in pictures, against targets from phone times.
 
-    python benchmarks/rendered.py [--json FILE] [--quick]
+    python benchmarks/speaks.py [--json FILE] [--quick]
 
 Held-out sentences drive two avatars (a smiling photo, a shut mouth) with everything on: head, blinks, gaze.
 Each frame is measured twice. `landmarks`: the face mesh is detected again in every frame; the gap between the

@@ -1,8 +1,5 @@
 """The measures themselves: on pictures and tracks whose answer is known, so that a good figure means something."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -11,19 +8,13 @@ import pytest
 from tests.portraits import portrait
 
 import portrait as portrait_bench
+import speaks
 from vivavoce.corpus.synth.utterances import Utterance
 from vivavoce.corpus.synth.voice import Voice
 from vivavoce.features.face import detect, mesh
 from vivavoce.features.phones import Phone
 from vivavoce.splat.faceframe import measure_face
 from vivavoce.types import SPEECH_RATE
-
-# By its path: tests/ has a module of the same name.
-_spec = importlib.util.spec_from_file_location(
-    "speaks_bench", Path(__file__).parents[2] / "benchmarks" / "speaks.py"
-)
-rendered = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(rendered)
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +48,12 @@ def moved(frame: np.ndarray) -> np.ndarray:
 def test_flow_measures_how_far_the_lower_lip_came_down(face: tuple, pixels: float) -> None:
     frame, avatar = face
     expected = pixels / avatar.rig.frame.mouth_width
-    assert rendered.Flow(avatar, frame)(lowered(frame, avatar, pixels)) == pytest.approx(expected, rel=0.3)
+    assert speaks.Flow(avatar, frame)(lowered(frame, avatar, pixels)) == pytest.approx(expected, rel=0.3)
 
 
 def test_flow_does_not_see_the_head_move(face: tuple) -> None:
     frame, avatar = face
-    flow = rendered.Flow(avatar, frame)
+    flow = speaks.Flow(avatar, frame)
     opened = flow(lowered(frame, avatar, 3.0))
     assert abs(flow(moved(frame))) < 0.1 * opened
     assert flow(moved(lowered(frame, avatar, 3.0))) == pytest.approx(opened, rel=0.2)
@@ -70,7 +61,7 @@ def test_flow_does_not_see_the_head_move(face: tuple) -> None:
 
 def test_gap_of_landmarks_is_that_of_the_mesh_and_does_not_see_the_head_move(face: tuple) -> None:
     frame, avatar = face
-    gap = rendered.Landmarks(avatar)
+    gap = speaks.Landmarks(avatar)
     points = mesh(frame, detect(frame)[0]).landmarks
     by_hand = np.linalg.norm(points[14] - points[13]) / np.linalg.norm(points[263] - points[33])
     # 13 and 14 are the middle, where the gap is widest; the measure is the mean over the middle half.
@@ -88,15 +79,15 @@ def test_closures_and_silence_are_judged_frame_by_frame() -> None:
         [Phone("pau", 0.0, 1.0), Phone("aa", 1.0, 1.4), Phone("b", 1.4, 1.5), Phone("aa", 1.5, 2.0)]
     )
     gap = np.full(50, 0.1, np.float32)
-    assert rendered._met(gap, said) == [False]
+    assert speaks._met(gap, said) == [False]
     gap[36] = 0.0  # shows 1.46 s
-    assert rendered._met(gap, said) == [True]
+    assert speaks._met(gap, said) == [True]
     gap[36], gap[39] = 0.1, 0.0  # 1.58 s is too late
-    assert rendered._met(gap, said) == [False]
+    assert speaks._met(gap, said) == [False]
     gap[:25] = 0.0
-    assert rendered._still(gap, said).all()
+    assert speaks._still(gap, said).all()
     gap[10:12] = 0.1
-    assert rendered._still(gap, said).sum() == len(rendered._still(gap, said)) - 3
+    assert speaks._still(gap, said).sum() == len(speaks._still(gap, said)) - 3
 
 
 def test_shuffled_correlation_is_low_for_unrelated_sentences_and_one_for_equal_tracks() -> None:
@@ -104,12 +95,12 @@ def test_shuffled_correlation_is_low_for_unrelated_sentences_and_one_for_equal_t
 
     def spoken(text: str, target: np.ndarray) -> object:
         made = Utterance(np.zeros(1, np.float32), [], text, Voice("none", "none"))
-        return rendered.Spoken(made, target, target, target)
+        return speaks.Spoken(made, target, target, target)
 
     tracks = [rng.random(100).astype(np.float32) + 0.1 for _ in range(6)]
-    assert abs(rendered.shuffled([spoken(str(i), t) for i, t in enumerate(tracks)], "flow")) < 0.15
+    assert abs(speaks.shuffled([spoken(str(i), t) for i, t in enumerate(tracks)], "flow")) < 0.15
     same = [spoken(str(i), tracks[0]) for i in range(2)]
-    assert rendered.shuffled(same, "flow") == pytest.approx(1)
+    assert speaks.shuffled(same, "flow") == pytest.approx(1)
 
 
 def test_psnr_of_a_constant_error() -> None:
