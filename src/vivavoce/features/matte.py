@@ -156,7 +156,13 @@ def _inverse_covariance(
     return stacked / determinant[..., None, None]
 
 
-def _lines(image, mean, inverse, p, radius):
+def _lines(
+    image: Float32[np.ndarray, "h w 3"],
+    mean: Float32[np.ndarray, "h w 3"],
+    inverse: Float32[np.ndarray, "h w 3 3"],
+    p: Float32[np.ndarray, "h w"],
+    radius: int,
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     """The line slope . I + offset that fits p best in each window (the guided filter's, He et al. 2013)."""
     average = _box(p, radius)
     covariance = _box(image * p[..., None], radius) - mean * average[..., None]
