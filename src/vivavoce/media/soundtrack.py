@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
 
 COPIED = {
-    ".mp4": ("aac", "mp3"),  # ALAC would fit as well, but browsers stay silent on it
-    ".mov": ("aac", "mp3", "alac"),  # PCM needs no copying: encoding it loses nothing
+    ".mp4": ("aac", "mp3", "mp3float"),  # ALAC would fit as well, but browsers stay silent on it
+    ".mov": ("aac", "mp3", "mp3float", "alac"),  # PCM needs no copying: encoding it loses nothing
     ".webm": ("opus", "vorbis"),
 }
-"""By suffix, the sound codecs that go into the file untouched."""
+"""By suffix, the names of the decoders whose sound goes into the file untouched."""
 _GAP = Fraction(1, 20)  # seconds; smaller jumps of time stamps are their rounding
 _AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
 
@@ -32,7 +32,7 @@ class Soundtrack:
         self._output = output
         self._input = open_container(path)
         stream = sound_stream(self._input, path)
-        if stream.codec_context.codec.canonical_name in COPIED[suffix]:
+        if stream.codec_context.name in COPIED[suffix]:
             self._track: _Copy | _Encoding = _Copy(output, self._input, stream, _start(path))
         else:
             self._track = _Encoding(output, self._input, stream, suffix)
