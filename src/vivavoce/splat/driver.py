@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from vivavoce.splat.animate import motion_of
 from vivavoce.splat.avatar import Avatar
 from vivavoce.splat.controls import ARTICULATION, RHYTHM
-from vivavoce.splat.motion.articulation import RATE, ArticulationModel, at_frames
+from vivavoce.splat.motion.articulation import RATE, ArticulationModel, at_frames, frame_reach
 from vivavoce.splat.motion.rhythm import RhythmModel
 from vivavoce.types import SPEECH_RATE, Motion
 
@@ -47,8 +47,9 @@ class Driver:
         self._samples += len(samples)
         if self._heard is not None:
             self._track = np.concatenate([self._track, self._heard.push(samples)])
-        # A frame needs the rows on both sides of its whole interval.
-        settled = math.floor(((self._start + len(self._track) - 1) / RATE) * self._fps - 0.5)
+        # A frame needs rows up to the last that lies within its time, and none beyond.
+        known = (self._start + len(self._track) - 0.5) / RATE - frame_reach(self._fps)
+        settled = math.floor(known * self._fps + 0.5 + 1e-6)
         return self._join(self._speak(settled), self._rhythm.push(samples))
 
     def finish(self) -> Motion:

@@ -234,6 +234,11 @@ def _channels(logits: Float32[np.ndarray, "t 9"]) -> Track:
     return track
 
 
+def frame_reach(fps: float, *, rate: float = RATE) -> float:
+    """Seconds from a frame's centre to the last row that lies within the frame's time, at most."""
+    return max(0.0, 0.5 / fps - 0.5 / rate)
+
+
 def at_frames(
     track: Track, fps: float, count: int, *, rate: float = RATE, first: int = 0, start: float = 0.0
 ) -> Float32[np.ndarray, "f 8"]:
@@ -241,12 +246,14 @@ def at_frames(
 
     `track` is a piece that begins at `start` seconds; beyond its ends its first and last rows hold.
 
-    A contact that falls between two centres is not lost: where the lips nearly meet within a frame's time,
-    the frame shows the smallest gap and the strongest press and tuck of that time.
+    A contact that falls between two centres is not lost: where the lips nearly meet in a row that lies within
+    a frame's time, the frame shows the smallest gap and the strongest press and tuck of that time.
     """
+    if count == 0:
+        return np.zeros((0, len(ARTICULATION)), np.float32)
     times = start + (np.arange(len(track)) + 0.5) / rate
     centres = (first + np.arange(count) + 0.5) / fps
-    offsets = np.linspace(-0.5, 0.5, 9) / fps
+    offsets = np.linspace(-1, 1, 9) * frame_reach(fps, rate=rate)
     within = np.stack([_interpolated(track, times, centres + offset) for offset in offsets])
     frames = within[len(offsets) // 2].copy()
     gap = INDEX["open"]
