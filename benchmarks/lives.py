@@ -294,7 +294,7 @@ def silence() -> dict[str, float]:
 
 
 def main(
-    json_file: Annotated[Path | None, tyro.conf.arg(name="json", aliases=["--json-file"])] = None,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Print the figures, and write them to a file."""
     rng = np.random.default_rng(0)

@@ -27,6 +27,13 @@ def test_level_is_the_root_mean_square_in_decibels():
     np.testing.assert_allclose(prosody(tone).level[5:-5], 20 * np.log10(0.1 / np.sqrt(2)), atol=0.05)
 
 
+def test_a_constant_in_the_sound_is_not_heard():
+    speech = talk(6.0)
+    shifted, plain = prosody(speech.samples + np.float32(0.2)), prosody(speech.samples)
+    np.testing.assert_array_equal(shifted.speech[20:], plain.speech[20:])
+    np.testing.assert_allclose(shifted.accent[20:], plain.accent[20:], atol=0.05)
+
+
 def test_one_hop_is_given_for_every_ten_milliseconds():
     frames = prosody(np.zeros(10 * HOP + 1))
     assert len(frames) == 11

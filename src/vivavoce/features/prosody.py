@@ -28,7 +28,7 @@ _FLOOR_SPAN = 200  # hops; speech dips to the floor of its room at least once in
 _ABOVE_FLOOR = 6.0  # dB
 _VOICE, _CONSONANTS = 25.0, 15.0  # dB below the loudest; what is softer is echo or breath
 _FORGETTING = 0.03  # dB a hop, by which the loudest is forgotten
-_CLEAR = 0.6  # clarity of a voiced hop; white noise reaches 0.4 in one window of a hundred
+_CLEAR = 0.65  # clarity of a voiced hop; white noise reaches 0.4 in one window of a hundred
 _UNVOICED = 20  # hops; longer than consonants last
 _CLOSURE = 0.15  # seconds; a shorter silence is the closure of a consonant
 
@@ -199,10 +199,12 @@ def _windows(signal: Float64[np.ndarray, " n"], first: int, last: int) -> Float6
 
 
 def _level(windows: Float64[np.ndarray, "T 640"]) -> Float64[np.ndarray, " T"]:
-    """dBFS under a Hann window of 25 ms about the centre of each window."""
+    """dBFS under a Hann window of 25 ms about the centre of each window, without the sound's constant part."""
     weights = np.hanning(402)[1:-1]
+    weights /= weights.sum()
     middle = windows[:, (WINDOW - 400) // 2 : (WINDOW + 400) // 2]
-    power = (middle**2 * weights).sum(axis=1) / weights.sum()
+    constant = (middle * weights).sum(axis=1, keepdims=True)
+    power = ((middle - constant) ** 2 * weights).sum(axis=1)
     return 10 * np.log10(np.maximum(power, 10 ** (_SILENCE_DB / 10)))
 
 
