@@ -36,7 +36,7 @@ PREROLL = 20
 """Frames of silence, 0.4 s, that every recording is taken to begin after."""
 _SHUTTING = 0.34  # share a frame: the mouth comes to rest in 60 ms
 _SNAP = 0.015  # openings up to this are contact: the network rarely says exactly zero
-_SURER, _SOONER = 2.0, 0.5  # contact's logits are stretched and raised: half shut looks worse than shut
+_SURER, _SOONER = 2.0, 1.4  # contact's logits are stretched and raised: half shut looks worse than shut
 
 Track = Float32[np.ndarray, "t 8"]
 
