@@ -51,7 +51,7 @@ class Reconstruction:
 
 def reconstruct(canvas: Canvas) -> Reconstruction:
     """Build the person of a canvas; all results in canvas space."""
-    canvas = replace(canvas, face=shut_lips(canvas.face))
+    canvas = replace(canvas, face=shut_lips(canvas.face, canvas.image))
     frame = measure_face(canvas.face)
     lips = measure_lips(canvas.face, frame)
     sheet = build_sheet(canvas.face, canvas.matte)
