@@ -43,7 +43,7 @@ def studio(tmp_path, monkeypatch):
     def generate(source, speech, out, *, size, fps, seed, background, expressiveness, text, face):
         sound = open_speech(speech)
         asked["videos"].append(out.name)
-        settings = {"size": size or 64, "background": background, "text": text}
+        settings = {"size": size, "background": background, "text": text, "face": face}
         settings |= {"fps": float(frame_rate(fps)), "expressiveness": expressiveness}
         inputs = {"photo": (source.name, photo), "speech": (speech.name, sound.sha256)}
         made = Provenance("splat", seed, inputs, settings)

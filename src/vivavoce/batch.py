@@ -118,10 +118,6 @@ def _done(target: Path, sound: Path, photo: str, options: GenerateOptions) -> bo
     if made is None or (made.version, made.seed) != (__version__, options.seed):
         return False
     wanted = vars(options) | {"fps": float(frame_rate(options.fps))}
-    settings_agree = all(
-        made.settings[name] == value
-        for name, value in wanted.items()
-        if name in made.settings and (value is not None or name == "text")
-    )
+    settings_agree = all(made.settings.get(name) == value for name, value in wanted.items() if name != "seed")
     hashes = {sha for _, sha in made.inputs.values()}
     return settings_agree and photo in hashes and file_sha256(sound) in hashes

@@ -43,7 +43,7 @@ def create_avatar(photo: Path, out: Path, *, face: int | None = None) -> Path:
     picture = read_photo(photo)
     portrait = analyze(picture.image, picture.alpha, face=face)
     for note in portrait.notes:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, stacklevel=1)
     avatar = build_avatar(portrait, photo_sha256=picture.sha256)
     _write(avatar, out)
     return out

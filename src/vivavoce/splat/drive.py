@@ -65,10 +65,11 @@ def generate(
         inputs={"photo": (source.name, avatar.photo_sha256), "speech": (speech.name, sound.sha256)},
         settings={
             "fps": fps,
-            "size": min(width, height),
+            "size": size,
             "background": background,
             "expressiveness": expressiveness,
             "text": text,
+            "face": face,
         },
     )
     renderer = Renderer(avatar, width, height, background=plate)
