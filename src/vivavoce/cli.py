@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+
+# Frames are drawn by threads of our own: those of the linear algebra would spin beside them and halve the speed.
+# It reads this when numpy is first imported, which the lines below do not do.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import tyro
 from tyro.conf import Positional, arg

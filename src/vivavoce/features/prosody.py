@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
 from vivavoce.features.accents import DELAY, AccentPeaks, Measure, Prominence
+from vivavoce.features.biquads import VOICE_BAND, sections
 from vivavoce.features.pitch import WINDOW, periodicity
 from vivavoce.types import SPEECH_RATE
 
@@ -97,11 +98,7 @@ class ProsodyStream:
     """Turns blocks of speech into prosody; the result does not depend on how the speech is cut."""
 
     def __init__(self) -> None:
-        from scipy.signal import butter
-
-        # Below 60 Hz there is rumble; above 1 kHz formants and breath weaken the correlation at the period.
-        self._filter = np.asarray(butter(2, (50, 1000), btype="bandpass", fs=SPEECH_RATE, output="sos"))
-        self._filter_state = np.zeros((len(self._filter), 2))
+        self._filter_state = np.zeros((len(VOICE_BAND), 2))
         lead = WINDOW // 2 - HOP // 2
         self._sound = np.zeros(lead)
         self._voice = np.zeros(lead)
@@ -110,13 +107,11 @@ class ProsodyStream:
 
     def push(self, samples: Float[np.ndarray, " n"]) -> ProsodyFrames:
         """The hops that `samples` (finite, mono, SPEECH_RATE) complete; often none, then one or more."""
-        from scipy.signal import sosfilt
-
         self._samples += len(samples)
         if not len(samples):
             return self._measure(0, 0)
         block = samples.astype(np.float64)
-        voice, self._filter_state = map(np.asarray, sosfilt(self._filter, block, zi=self._filter_state))
+        voice = sections(VOICE_BAND, block, self._filter_state)
         self._sound = np.concatenate([self._sound, block])
         self._voice = np.concatenate([self._voice, voice])
         count = max(0, (len(self._sound) - WINDOW) // HOP + 1)

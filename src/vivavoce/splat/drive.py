@@ -80,7 +80,7 @@ def generate(
             driver = Driver(
                 avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=_script(sound, text)
             )
-            drawn = (frame for motion in _motions(driver, sound) for frame in renderer(motion))
+            drawn = renderer.stream(_motions(driver, sound))
             for frame in track(drawn, total=frames, description=f"{out.name}"):
                 writer.write(frame)
     finally:
