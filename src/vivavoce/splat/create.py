@@ -104,7 +104,7 @@ def make_canvas(portrait: Portrait) -> tuple[Canvas, int, int]:
     return canvas, *size
 
 
-VIEWS = ((0.0, 1.7), (0.5, 1.0))
+VIEWS = ((0.0, 2.0), (0.5, 1.0))
 """Shifts of the picture in pixels, along both axes, that the colours are fitted to, and their weights.
 
 One view alone would be met by colours that ring between the pixels, and shimmer as soon as the head moves.

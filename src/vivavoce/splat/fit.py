@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from vivavoce.splat.rasterize.cpu import CpuRasterizer
 
-ITERATIONS = 24
+ITERATIONS = 32
 PRIOR = 0.02
 """Pull towards the colours a Gaussian starts with, in squared weights: hidden Gaussians keep theirs."""
 
