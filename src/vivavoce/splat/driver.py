@@ -14,6 +14,11 @@ from vivavoce.splat.motion.articulation import RATE, ArticulationModel, at_frame
 from vivavoce.splat.motion.rhythm import RhythmModel
 from vivavoce.types import SPEECH_RATE, Motion
 
+OPENING_SPEED = 6.5
+"""Fastest opening of the lips, in full gaps a second: a syllable opens over two frames of 25 a second, not in one."""
+
+_OPEN = ARTICULATION.index("open")
+
 
 class Driver:
     """One avatar, one recording: `push` samples at 16 kHz and get the frames they settle, then `finish`.
@@ -40,6 +45,7 @@ class Driver:
         self._start = 0  # row of the whole track that self._track begins with
         self._spoken = 0  # frames of articulation handed out
         self._samples = 0
+        self._gap = 0.0  # between the lips, in the last frame handed out
         self._waiting = (np.zeros((0, len(ARTICULATION)), np.float32), np.zeros((0, len(RHYTHM)), np.float32))
 
     def push(self, samples: Float32[np.ndarray, " n"]) -> Motion:
@@ -64,6 +70,8 @@ class Driver:
         count = max(0, until - self._spoken)
         frames = at_frames(self._track, self._fps, count, first=self._spoken, start=self._start / RATE)
         self._spoken += count
+        for frame in frames:
+            self._gap = frame[_OPEN] = min(frame[_OPEN], self._gap + OPENING_SPEED / self._fps)
         if self._heard is not None:
             spent = max(
                 0, min(math.floor(self._spoken / self._fps * RATE) - 3 - self._start, len(self._track) - 3)
