@@ -14,7 +14,7 @@ from vivavoce.splat.motion.articulation import RATE, ArticulationModel, at_frame
 from vivavoce.splat.motion.rhythm import RhythmModel
 from vivavoce.types import SPEECH_RATE, Motion
 
-OPENING_SPEED = 6.5
+OPENING_SPEED = 5.0
 """Fastest opening of the lips, in full gaps a second: a syllable opens over two frames of 25 a second, not in one."""
 
 _OPEN = ARTICULATION.index("open")
