@@ -7,7 +7,7 @@ the state at (k + 0.5) / fps seconds.
 from __future__ import annotations
 
 ARTICULATION = (
-    "open",  # 0 lips touch .. 1 the widest gap of loud speech (about 0.45 mouth widths)
+    "open",  # 0 lips touch .. 1 the widest gap of loud speech (about 0.55 mouth widths)
     "jaw",  # 0 teeth together .. 1 the lowest jaw of loud speech
     "wide",  # 0 rest .. 1 lips spread as in "see"
     "round",  # 0 rest .. 1 lips rounded and protruded as in "who"

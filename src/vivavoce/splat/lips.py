@@ -18,7 +18,7 @@ from vivavoce.splat import topology
 from vivavoce.splat.controls import INDEX
 from vivavoce.splat.faceframe import FaceFrame
 
-OPENING = 0.48
+OPENING = 0.56
 """Gap between the lips at open = 1, in widths of the relaxed mouth."""
 
 KEPT_SMILE = 0.15
