@@ -8,10 +8,12 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import dropout, pad, relu
 
 from vivavoce.features.speech import BANDS
 from vivavoce.splat.motion.articulation import OUTPUTS, STACK
+
+DROPOUT = 0.1
 
 
 class Block(nn.Module):
@@ -28,7 +30,8 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         h = self.depthwise(pad(x.transpose(1, 2), (self.past, self.future))).transpose(1, 2)
-        return x + self.scale * self.contract(relu(self.expand(self.norm(h))))
+        h = dropout(relu(self.expand(self.norm(h))), DROPOUT, self.training)
+        return x + self.scale * self.contract(h)
 
 
 class ArticulationNetwork(nn.Module):
