@@ -23,42 +23,55 @@ def scene():
 
 
 def painted(centres: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """How many cells lie over each pixel, and the side of the last one."""
-    count = np.zeros((H + 4, W + 4), int)
-    size = np.zeros_like(count)
-    for (x, y), side in zip(centres, sides, strict=True):
-        left, top = x - side / 2, y - side / 2
+    """How many cells lie over each quarter of a pixel, and the side of the last one."""
+    count, size = np.zeros((2, 2 * (H + 4), 2 * (W + 4)))
+    for (x, y), side in zip(2 * centres, sides, strict=True):
+        left, top = x - side, y - side
         assert left == int(left)
         assert top == int(top)
-        area = np.s_[int(top) : int(top + side), int(left) : int(left + side)]
+        area = np.s_[int(top) : int(top + 2 * side), int(left) : int(left + 2 * side)]
         count[area] += 1
         size[area] = side
-    return np.stack([count, size])
+    return np.stack([count, size])[:, : 2 * H, : 2 * W]
+
+
+def quartered(pixels: np.ndarray) -> np.ndarray:
+    """The values of pixels at each of their quarters."""
+    return pixels.repeat(2, 0).repeat(2, 1)
 
 
 def test_every_wanted_pixel_lies_in_one_cell(scene):
-    _, wanted, _ = scene
+    wanted = quartered(scene[1])
     count, _ = painted(*place(*scene))
-    assert (count[:H, :W][wanted] == 1).all()
-    assert count.max() == 1
-    assert not count[:H, :W][~wanted].any()  # a cell lies within what is wanted as a whole
+    assert (count[wanted] == 1).all()
+    assert not count[~wanted].any()  # a cell lies within what is wanted as a whole
 
 
 def test_no_cell_is_larger_than_allowed(scene):
     _, wanted, finest = scene
     _, size = painted(*place(*scene))
-    assert (size[:H, :W][wanted] <= finest[wanted]).all()
-    assert set(np.unique(size)) == {0, *CELLS}
+    assert (size <= quartered(finest))[quartered(wanted)].all()
+    assert set(np.unique(size)) == {0, 0.5, *CELLS}
 
 
 def test_plain_parts_get_coarse_cells_and_detail_fine_ones(scene):
     image, wanted, _ = scene
     _, size = painted(*place(image, wanted, np.full((H, W), 4, np.int8)))
-    size = size[:H, :W]
-    assert (size[22:38, 32:48] == 1).mean() > 0.9
+    assert (size[44:76, 64:96] <= 1).mean() > 0.9
     plain = np.zeros_like(wanted)
     plain[6:14, 38:54] = True
-    assert (size[plain & wanted] == 4).mean() > 0.9
+    assert (size[quartered(plain & wanted)] == 4).mean() > 0.9
+
+
+def test_only_hard_edges_are_finer_than_pixels(scene):
+    _, wanted, finest = scene
+    ramp = np.linspace(0, 1, W, dtype=np.float32)[None, :, None].repeat(H, 0).repeat(3, 2)
+    assert place(ramp, wanted, finest)[1].min() == 1
+    bar = np.full_like(ramp, 0.8)
+    bar[:, 40:43] = 0.05
+    _, size = painted(*place(bar, wanted, finest))
+    columns = np.unique(np.nonzero(size == 0.5)[1] // 2)
+    assert set(columns) == {39, 40, 42, 43}
 
 
 def test_more_blur_allowed_means_fewer_gaussians(scene):

@@ -14,6 +14,7 @@ from vivavoce.features.speech import BANDS
 from vivavoce.splat.motion.articulation import OUTPUTS, STACK
 
 DROPOUT = 0.1
+"""Share of a block's hidden units that are silent in a training sequence."""
 
 
 class Block(nn.Module):
@@ -30,7 +31,9 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         h = self.depthwise(pad(x.transpose(1, 2), (self.past, self.future))).transpose(1, 2)
-        h = dropout(relu(self.expand(self.norm(h))), DROPOUT, self.training)
+        h = relu(self.expand(self.norm(h)))
+        # one draw for all frames of a sequence: as many random numbers as frames would cost more than the block
+        h = h * dropout(h.new_ones(len(h), 1, h.shape[2]), DROPOUT, self.training)
         return x + self.scale * self.contract(h)
 
 
