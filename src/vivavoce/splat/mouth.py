@@ -7,7 +7,7 @@ edge, colour and light are the photo's; the colour fit then makes the visible on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -27,6 +27,9 @@ CROWN_UPPER, CROWN_LOWER = 10.0, 9.0
 ARCH = 0.026
 """Depth of the dental arch behind its front, mm per squared mm from the midline."""
 
+ACROSS = np.arange(-21.0, 22.0, 7.0)
+"""Where beside the midline the light on the mouth is measured, mm."""
+
 CAVITY = np.array([0.16, 0.065, 0.06])
 TONGUE = np.array([0.60, 0.30, 0.29])
 GUM = np.array([0.66, 0.38, 0.37])
@@ -42,6 +45,8 @@ class MouthLook:
     """Where the upper incisors end below the middle of the mouth, mm along the face."""
     bow: float
     """How far that edge rises from the middle to 20 mm beside it, mm."""
+    light: Float[np.ndarray, " 7"]
+    """Light at `ACROSS`, relative to the brightest place: teeth under a lamp at one side are lit from there."""
 
 
 def look_into_mouth(
@@ -58,20 +63,37 @@ def look_into_mouth(
     white = _eye_white(image, eyes)
     below = rest[0, 5, 1] / frame.millimetre
     smile = (rest[0, 5, 1] - rest[0, [0, -1], 1].mean()) / frame.millimetre
-    shut = MouthLook(white, below + (2.0 if frame.gap == 0 else 3.5), float(np.clip(0.5 * smile, 0.3, 4.0)))
+    light = _light_across(image, frame)
+    edge, bow = below + (2.0 if frame.gap == 0 else 3.5), float(np.clip(0.5 * smile, 0.3, 4.0))
+    shut = MouthLook(white, edge, bow, light)
     if mouth.sum() < 12 or frame.gap < 1.5 * frame.millimetre:
         return shut
     y, x = np.nonzero(mouth)
     pixels = image[y, x]
-    light, spread = pixels.max(1), np.ptp(pixels, axis=1)
-    tooth = (light > 0.6 * np.percentile(light, 95)) & (spread < 0.42 * light) & (light > 0.3)
+    value, spread = pixels.max(1), np.ptp(pixels, axis=1)
+    tooth = (value > 0.6 * np.percentile(value, 95)) & (spread < 0.42 * value) & (value > 0.3)
     if tooth.mean() < 0.2:
         return shut
     local = frame.local(np.c_[x + 0.5, y + 0.5, np.full(len(x), frame.mouth[2])]) / frame.millimetre
     middle = tooth & (np.abs(local[:, 0]) < 8)
     edge = np.percentile(local[middle, 1], 97) + 0.4 if middle.any() else shut.edge
     color = np.percentile(pixels[tooth], 75, axis=0)
-    return MouthLook(color, float(edge), shut.bow)
+    return replace(shut, tooth=color, edge=float(edge))
+
+
+def _light_across(image: Float32[np.ndarray, "H W 3"], frame: FaceFrame) -> Float[np.ndarray, " 7"]:
+    """How the skin between nose and chin is lit from side to side (medians, so that a beard or mole is not light)."""
+    import cv2
+
+    x, y = np.meshgrid(ACROSS, np.r_[-10.0:-5.0, 12.0:20.0])
+    # Half a step to either side belongs to a place.
+    x = x[..., None] + np.linspace(-3.0, 3.0, 5)
+    y = np.broadcast_to(y[..., None], x.shape)
+    local = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3) * frame.millimetre
+    at = (frame.mouth + frame.canvas(local))[:, :2].astype(np.float32) - 0.5
+    seen = cv2.remap(image, at[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0].mean(1)
+    level = np.median(seen.reshape(x.shape).transpose(1, 0, 2).reshape(len(ACROSS), -1), axis=1)
+    return np.clip(level / max(level.max(), 1e-3), 0.15, 1.0)
 
 
 def _eye_white(image: Float32[np.ndarray, "H W 3"], eyes: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, " 3"]:
@@ -142,7 +164,7 @@ class _Builder:
         shade = (
             shade * (0.86 + 0.14 * smoothstep(0.0, 1.6, up)) * (1 - 0.25 * smoothstep(3.0, CROWN_UPPER, up))
         )
-        color = look.tooth * (shade * _side_light(x))[:, None]
+        color = look.tooth * (shade * _side_light(x) * np.interp(x, ACROSS, look.light))[:, None]
         color = color * (1 - gum[:, None]) + GUM * look.tooth.mean() * 0.8 * gum[:, None]
         opacity = 0.97 * smoothstep(-0.35, 0.35, up) * (1 - smoothstep(23.0, 26.0, np.abs(x)))
         return self._layer("upper_teeth", (x, y, ARCH * x**2 + 1.0), color, opacity, particle)
@@ -158,14 +180,14 @@ class _Builder:
             * (0.9 + 0.1 * smoothstep(0.0, 1.2, down))
             * (1 - 0.4 * smoothstep(2.0, CROWN_LOWER, down))
         )
-        color = look.tooth * (shade * _side_light(x * 1.15))[:, None]
+        color = look.tooth * (shade * _side_light(x * 1.15) * np.interp(x, ACROSS, look.light))[:, None]
         color = color * (1 - gum[:, None]) + GUM * look.tooth.mean() * 0.65 * gum[:, None]
         opacity = 0.97 * smoothstep(-0.35, 0.35, down) * (1 - smoothstep(19.0, 22.0, np.abs(x)))
         return self._layer("lower_teeth", (x, y, ARCH * 1.15 * x**2 + 3.5), color, opacity, particle)
 
     def tongue(self, low_edge: float, particle: int) -> Layer:
-        x, y = self._grid(19.0, low_edge - 3.0, low_edge + 14)
-        q = (x / 18) ** 2 + ((y - low_edge - 5) / 8) ** 2
+        x, y = self._grid(19.0, low_edge - 6.0, low_edge + 12)
+        q = (x / 18) ** 2 + ((y - low_edge - 3) / 8) ** 2
         groove = 1 - 0.14 * np.exp(-((x / 2.2) ** 2))
         light = groove * np.clip(1.02 - 0.5 * q, 0.3, 1) * 0.8
         opacity = 0.96 * (1 - smoothstep(0.82, 1.0, q))

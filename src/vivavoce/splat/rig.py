@@ -20,8 +20,11 @@ from vivavoce.splat.sheet import Sheet
 from vivavoce.splat.skeleton import JOINT, Skeleton, chain, rotation
 from vivavoce.splat.skinning import smoothstep
 
-JAW_OPEN = np.deg2rad(10.5)
-"""Jaw rotation at jaw = 1: about 18 mm at the incisors (Ostry & Munhall 1994, loud open vowels)."""
+JAW_DROP = 18.0
+"""How far the lower incisors go down at jaw = 1, mm (loud open vowels)."""
+GLIDE = np.array([0.0, 1 / 6, -1 / 3])
+"""Of that way, how far the hinge itself goes right, down and inwards: a lowered jaw turns about a joint that
+slides forward, so that the chin does not sink into the neck (Ostry & Munhall 1994, JASA 95)."""
 
 # Points of the face that speech leaves in place: without them the interpolation would drag nose and temples.
 # fmt: off
@@ -84,7 +87,7 @@ class Rig:
         for side in ("left", "right"):
             turns[f"{side}_eye"] = rotation(c["gaze_x"], c["gaze_y"], zero)
             turns.update(self._arm(side, c[f"hand_{side}"]))
-        turns["jaw"] = self._about_hinge(self._jaw_angle(controls))
+        turns["jaw"], shifts["jaw"] = self._jaw_motion(controls)
         return chain(self.skeleton.positions, turns, shifts, len(controls))
 
     def _arm(self, side: str, beat: Float[np.ndarray, " T"]) -> dict[str, Float[np.ndarray, "T 3 3"]]:
@@ -107,10 +110,17 @@ class Rig:
             turns[f"{side}_{finger}1"] = rotation(zero, zero, -(0.25 + 0.08 * k) * angle)
         return turns
 
-    def _jaw_angle(self, controls: Float[np.ndarray, "T C"]) -> Float[np.ndarray, " T"]:
-        """Jaw rotation from the photo's pose: a photo with parted lips has its jaw lowered already."""
-        lever = np.linalg.norm(self.vertices[topology.CHIN] - self.skeleton["jaw"])
-        return JAW_OPEN * controls[:, INDEX["jaw"]] - 0.55 * self.frame.gap / lever
+    def _jaw_motion(
+        self, controls: Float[np.ndarray, "T C"]
+    ) -> tuple[Float[np.ndarray, "T 3 3"], Float[np.ndarray, "T 3"]]:
+        """Turn of the jaw and way of its hinge, from the photo's pose.
+
+        A photo with parted lips has its jaw lowered already: by 0.55 of the gap.
+        """
+        drop = JAW_DROP * self.frame.millimetre * controls[:, INDEX["jaw"]] - 0.55 * self.frame.gap
+        behind = float(self.frame.local(self.skeleton["jaw"].astype(np.float64))[2])
+        angle = np.arcsin((1 - GLIDE[1]) * drop / max(behind, 0.3 * self.frame.height))
+        return self._about_hinge(angle), self.frame.canvas(drop[:, None] * GLIDE)
 
     def _about_hinge(self, angle: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T 3 3"]:
         """Rotation about the face's own left-right axis; positive opens."""
@@ -137,10 +147,10 @@ class Rig:
 
     def vertex_offsets(self, controls: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T V 3"]:
         """Displacement of face and rim vertices in the head's frame, canvas pixels."""
-        turn = self._about_hinge(self._jaw_angle(controls))
+        turn, glide = self._jaw_motion(controls)
         centre = self.skeleton["jaw"].astype(np.float64)
         arm = self.vertices - centre
-        by_jaw = self.jaw[None, :, None] * (np.einsum("tab,vb->tva", turn, arm) - arm)
+        by_jaw = self.jaw[None, :, None] * (np.einsum("tab,vb->tva", turn, arm) - arm + glide[:, None])
         points = self._control_points(controls) - by_jaw[:, list(MOVED)]
         spread = self.spread.astype(np.float64) @ points.swapaxes(0, 1).reshape(len(MOVED), 3 * len(points))
         return by_jaw + spread.reshape(len(self.vertices), len(controls), 3).swapaxes(0, 1)
