@@ -20,7 +20,7 @@ import numpy as np
 
 from vivavoce.corpus.synth import augment
 from vivavoce.corpus.synth.judge import score
-from vivavoce.corpus.synth.utterances import TEST_SETS, Utterance, test_set
+from vivavoce.corpus.synth.utterances import HELD_OUT_ENGINE, TEST_SETS, Utterance, test_set
 from vivavoce.splat.controls import ARTICULATION
 from vivavoce.splat.motion.articulation import RATE, ArticulationModel
 from vivavoce.splat.motion.targets import articulation_from_phones
@@ -88,8 +88,12 @@ def main() -> None:
     print(
         f"look-ahead {results['look_ahead_ms']:.1f} ms; 10 s of speech in {results['seconds_for_10_s']:.3f} s"
     )
-    for name in TEST_SETS:
-        dry = test_set(name)
+    tested = {name: test_set(name) for name in TEST_SETS}
+    engine = f"held-out engine, {HELD_OUT_ENGINE}"
+    tested[f"{engine}, all voices"] = [
+        u for name, us in tested.items() if name.startswith(engine) for u in us
+    ]
+    for name, dry in tested.items():
         for suffix, change in conditions.items():
             utterances = change(dry)
             figures = score([model(u.samples) for u in utterances], utterances, RATE)

@@ -79,7 +79,7 @@ def test_another_format_is_told(copy):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[1]", "{}", "null", '{"format": 1}', "\x00\x01", '{"format": 1, "sha256": 3}']
+    "text", ["", "{", "[1]", "{}", "null", '{"format": 2}', "\x00\x01", '{"format": 2, "sha256": 3}']
 )
 def test_a_damaged_description_is_told(copy, text):
     (copy / "avatar.json").write_text(text)

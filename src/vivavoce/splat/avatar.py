@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from vivavoce.errors import InputError
+from vivavoce.media.files import file_sha256
 from vivavoce.splat.faceframe import FaceFrame
 from vivavoce.splat.lift import Lift
 from vivavoce.splat.lips import LipModel
@@ -20,7 +20,7 @@ from vivavoce.splat.rig import Rig
 from vivavoce.splat.skeleton import Skeleton
 from vivavoce.types import Binding, Camera, Gaussians
 
-FORMAT = 1
+FORMAT = 2
 
 EPS2D = 0.05
 """Low-pass of the rasteriser, px^2: Gaussians of a pixel's size need less than free-view scenes' 0.3."""
@@ -86,8 +86,9 @@ def save_avatar(avatar: Avatar, folder: Path) -> None:
         "metre": avatar.lift.metre,
         "face": {k: getattr(frame, k) for k in ("height", "millimetre", "mouth_width", "gap")},
         "lips": {k: getattr(lips, k) for k in ("width", "photo_width")},
+        "brows": rig.brows,
         "joints_seen": sorted(rig.skeleton.seen),
-        "sha256": {name: _sha256(folder / name) for name in _FILES},
+        "sha256": {name: file_sha256(folder / name) for name in _FILES},
     }
     (folder / "avatar.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
@@ -101,7 +102,7 @@ def load_avatar(folder: Path) -> Avatar:
     for name in _FILES:
         if not (folder / name).is_file():
             raise InputError(f"The avatar {folder} lacks {name}: make it again with `vivavoce create`.")
-        if _sha256(folder / name) != description["sha256"].get(name):
+        if file_sha256(folder / name) != description["sha256"].get(name):
             raise InputError(
                 f"{folder / name} was altered since it was made: make it again with `vivavoce create`."
             )
@@ -148,6 +149,7 @@ def _assemble(folder: Path, d: dict) -> Avatar:
             jaw=t["rig.jaw"],
             skin=t["rig.skin"],
             tongue=t["rig.tongue"],
+            brows=float(d["brows"]),
         )
         return Avatar(
             gaussians=gaussians,
@@ -177,7 +179,3 @@ def quats_and_scales(
     vectors[np.linalg.det(vectors) < 0, :, 0] *= -1
     quats = Rotation.from_matrix(vectors).as_quat()[:, [3, 0, 1, 2]]
     return quats.astype(np.float32), np.sqrt(np.maximum(values, 0)).astype(np.float32)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -91,7 +91,9 @@ def _light_across(image: Float32[np.ndarray, "H W 3"], frame: FaceFrame) -> Floa
     y = np.broadcast_to(y[..., None], x.shape)
     local = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3) * frame.millimetre
     at = (frame.mouth + frame.canvas(local))[:, :2].astype(np.float32) - 0.5
-    seen = cv2.remap(image, at[None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0].mean(1)
+    seen = cv2.remap(
+        image, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )[0].mean(1)
     level = np.median(seen.reshape(x.shape).transpose(1, 0, 2).reshape(len(ACROSS), -1), axis=1)
     return np.clip(level / max(level.max(), 1e-3), 0.15, 1.0)
 

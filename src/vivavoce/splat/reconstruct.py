@@ -18,6 +18,7 @@ from vivavoce.splat.rig import Rig, build_rig
 from vivavoce.splat.sheet import Sheet, build_sheet, hole_masks, triangle_map
 from vivavoce.splat.skeleton import JOINTS, Skeleton, place_joints
 from vivavoce.splat.skinning import bind_to_sheet, joint_weights, particle_names
+from vivavoce.splat.spectacles import wears_spectacles
 
 BUDGET = 90_000
 """Gaussians on the sheet: what two cores draw at five times the speed of speech."""
@@ -58,7 +59,8 @@ def reconstruct(canvas: Canvas) -> Reconstruction:
     skeleton = _skeleton(canvas, sheet, frame)
     skin = joint_weights(sheet.vertices.astype(np.float64), skeleton, frame.height)
     skin[: topology.N_FACE] = np.eye(len(JOINTS))[JOINTS.index("head")]
-    rig = build_rig(sheet, skeleton, frame, lips, skin[: sheet.n_face])
+    spectacles = wears_spectacles(canvas.image, canvas.face, frame)
+    rig = build_rig(sheet, skeleton, frame, lips, skin[: sheet.n_face], spectacles=spectacles)
     names = [*particle_names(sheet), "tongue"]
     index = {name: i for i, name in enumerate(names)}
 

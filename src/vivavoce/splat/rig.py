@@ -37,6 +37,8 @@ ANCHORS = (
     *(152, 148, 377, 176, 400, 149, 378, 150, 379, 136, 365, 172, 397, 58, 288, 132, 361),
 )
 # fmt: on
+UNDER_BROWS = (225, 224, 223, 222, 221, 441, 442, 443, 444, 445)
+"""Above the lids' fold, where the upper rim of spectacles lies."""
 LIDS = (
     (topology.RIGHT_LID_UPPER, topology.RIGHT_LID_LOWER),
     (topology.LEFT_LID_UPPER, topology.LEFT_LID_LOWER),
@@ -63,6 +65,8 @@ class Rig:
     """Joint weights of each face and rim vertex."""
     tongue: Float32[np.ndarray, " 3"]
     """Rest position of the tongue's tip."""
+    brows: float
+    """How far brows follow their control: less behind spectacles, which would bend with them."""
 
     def transforms(self, controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "T M 3 4"]:
         """Rigid transforms [R | t] of all particles: joints, face and rim vertices, tongue."""
@@ -160,7 +164,7 @@ class Rig:
         rings = np.concatenate([lips[:, :, 0], lips[:, :, 1, 1:-1]], axis=2)
         lip = self.frame.canvas(rings.reshape(len(controls), len(LIP_POINTS), 3))
         lids = [self._lid(upper, lower, controls) for upper, lower in LIDS]
-        raise_ = controls[:, INDEX["brow_raise"], None]
+        raise_ = self.brows * controls[:, INDEX["brow_raise"], None]
         outside_in = [0.6, 0.9, 1.0, 0.9, 0.75]
         arch = np.array([*outside_in * 2, *outside_in[::-1] * 2])
         brow = -0.035 * self.frame.height * raise_ * arch
@@ -205,9 +209,18 @@ def _orthonormal(blended: Float[np.ndarray, "T V 3 3"]) -> Float[np.ndarray, "T 
 
 
 def build_rig(
-    sheet: Sheet, skeleton: Skeleton, frame: FaceFrame, lips: LipModel, skin: Float[np.ndarray, "V J"]
+    sheet: Sheet,
+    skeleton: Skeleton,
+    frame: FaceFrame,
+    lips: LipModel,
+    skin: Float[np.ndarray, "V J"],
+    *,
+    spectacles: bool = False,
 ) -> Rig:
-    """Fit the rig of one face: where control displacements go, and what follows the jaw."""
+    """Fit the rig of one face: where control displacements go, and what follows the jaw.
+
+    Behind `spectacles` lids move below the fold only, and brows by a fifth: the frame keeps its shape.
+    """
     vertices = sheet.vertices[: sheet.n_face]
     local = frame.local(vertices.astype(np.float64))
     tongue = frame.mouth + frame.canvas(np.array([0.0, 6.0, 9.0]) * frame.millimetre)
@@ -216,10 +229,11 @@ def build_rig(
         lips=lips,
         skeleton=skeleton,
         vertices=vertices,
-        spread=_spread(sheet, local, frame),
+        spread=_spread(sheet, local, frame, ANCHORS + (UNDER_BROWS if spectacles else ())),
         jaw=_jaw_share(sheet, local, frame),
         skin=skin.astype(np.float32),
         tongue=tongue.astype(np.float32),
+        brows=0.2 if spectacles else 1.0,
     )
 
 
@@ -234,9 +248,14 @@ def _rim_decay(sheet: Sheet, frame: FaceFrame, reach: float) -> Float[np.ndarray
     return 1.0 - smoothstep(0.0, reach, np.clip(outside, 0, None) / frame.height)
 
 
-def _spread(sheet: Sheet, local: Float[np.ndarray, "V 3"], frame: FaceFrame) -> Float32[np.ndarray, "V P"]:
-    """Radial interpolation (kernel r, affine part) from control points to vertices; exact at the points."""
-    anchors = [a for a in dict.fromkeys(ANCHORS) if a not in MOVED]
+def _spread(
+    sheet: Sheet, local: Float[np.ndarray, "V 3"], frame: FaceFrame, fixed: tuple[int, ...]
+) -> Float32[np.ndarray, "V P"]:
+    """Radial interpolation (kernel r, affine part) from control points to vertices; exact at the points.
+
+    The `fixed` vertices stay where they are.
+    """
+    anchors = [a for a in dict.fromkeys(fixed) if a not in MOVED]
     nodes = [*MOVED, *anchors]
     scale = frame.height
     X, Y = local[nodes, :2] / scale, local[:, :2] / scale
