@@ -2,7 +2,7 @@
 
     python benchmarks/speaks.py [--json FILE] [--quick]
 
-Held-out sentences drive two avatars (a smiling photo, a shut mouth) with everything on: head, blinks, gaze.
+Held-out sentences drive two avatars, of a smiling photo and of closed lips, with everything on: head, blinks, gaze.
 Each frame is measured twice. `landmarks`: the face mesh is detected again in every frame; the gap between the
 inner lips over the distance of the eyes' outer corners. `flow`, without landmarks: how far optical flow from
 the neutral frame parts the skin above and below the lips. Two sentences also go the whole way to an mp4 and
@@ -43,7 +43,7 @@ from vivavoce.types import SPEECH_RATE
 use_test_portraits()
 
 FPS = 25.0
-PORTRAITS = ("smile", "shut")
+PORTRAITS = ("smile", "closed")
 EVERY = 8
 """One held-out sentence of this many."""
 MIDDLE = slice(3, 8)
@@ -52,6 +52,8 @@ CLOSED = 0.015
 """Gap beyond the neutral mouth's, over the distance of the outer eye corners, up to which lips are shut."""
 STILL = 0.015
 """Largest change of the gap from frame to frame that counts as none: the noise of landmarks."""
+ONE_FRAME = 0.9
+"""Share of an opening from which a single frame counts as having done it."""
 MEASURES = ("landmarks", "flow")
 TOLERANCE = 0.04
 """Seconds around a contact in which the lips must have met."""
@@ -158,20 +160,32 @@ class Spoken:
     flow: Track
 
 
+def photo(kind: str) -> Float32[np.ndarray, "H W 3"]:
+    """The smiling test portrait; or the same person with closed lips, as its own avatar shows her at rest.
+
+    The drawn closed mouth of the tests would not do: a face mesh sees its lips apart by a tenth of the eyes'
+    distance, which is half of what speech opens.
+    """
+    from tests.portraits import portrait
+
+    smile = portrait("smile")
+    if kind == "smile":
+        return smile
+    return Stage(smile).shut.astype(np.float32) / 255
+
+
 class Stage:
-    """One avatar before its own background, at its own size, and both measures of its mouth."""
+    """The avatar of a photo before its own background, at its own size, and both measures of its mouth."""
 
-    def __init__(self, kind: str) -> None:
-        from tests.portraits import portrait
-
-        self.avatar = build_avatar(analyze(portrait(kind)))
+    def __init__(self, photo: Float32[np.ndarray, "H W 3"]) -> None:
+        self.avatar = build_avatar(analyze(photo))
         camera = self.avatar.lift.camera
         plate = resolve_background("photo", self.avatar, camera.width, camera.height)
         self._renderer = Renderer(self.avatar, camera.width, camera.height, background=plate)
-        (shut,) = self._renderer(motion_of(self.avatar, np.zeros((1, len(CHANNELS)), np.float32), FPS))
+        (self.shut,) = self._renderer(motion_of(self.avatar, np.zeros((1, len(CHANNELS)), np.float32), FPS))
         self._landmarks = Landmarks(self.avatar)
-        self._flow = Flow(self.avatar, shut)
-        self.rest = self._landmarks(shut)
+        self._flow = Flow(self.avatar, self.shut)
+        self.rest = self._landmarks(self.shut)
 
     def frames(self, utterance: Utterance, seed: int) -> Iterable[Frame]:
         """The frames of a sentence, as `generate` makes them."""
@@ -208,15 +222,16 @@ def score(spoken: Sequence[Spoken], rest: float) -> dict[str, float]:
     still = np.concatenate([_still(g, s.utterance) for g, s in zip(gaps, spoken, strict=True)])
     met = [m for g, s in zip(gaps, spoken, strict=True) for m in _met(g, s.utterance)]
     joined = np.concatenate(gaps)
-    steps = np.concatenate([np.diff(g) for g in gaps])
     range_ = np.percentile(joined, 99) - np.percentile(joined, 1)
+    strides = np.concatenate([_strides(g, range_) for g in gaps])
     return result | {
         "still_frames": int(still.sum()),
         "silent_frames": len(still),
         "closures_met": sum(met),
         "closures": len(met),
-        "largest_step": float(np.abs(steps).max() / range_),
-        "largest_opening_step": float(steps.max() / range_),
+        "openings": len(strides),
+        "openings_in_one_frame": int((strides > ONE_FRAME).sum()),
+        "median_stride": float(np.median(strides)),
         "frames": len(joined),
     }
 
@@ -241,6 +256,19 @@ def _speaking(spoken: Spoken) -> slice:
     moving = np.flatnonzero(spoken.target)
     edge = round(0.2 * FPS)
     return slice(int(moving[0]) + edge, int(moving[-1]) + 1 - edge)
+
+
+def _strides(gap: Track, range_: float) -> Float32[np.ndarray, " n"]:
+    """For each opening of over a quarter of the mouth's range: the share of it that one frame does."""
+    from scipy.signal import find_peaks
+
+    peaks = find_peaks(gap, prominence=0.25 * range_)[0]
+    starts = [0, *peaks[:-1]]
+    shares = []
+    for start, peak in zip(starts, peaks, strict=True):
+        low = start + int(np.argmin(gap[start : peak + 1]))
+        shares.append(np.diff(gap[low : peak + 1]).max() / (gap[peak] - gap[low]))
+    return np.array(shares, np.float32)
 
 
 def _still(gap: Track, utterance: Utterance) -> Bool[np.ndarray, " n"]:
@@ -303,7 +331,6 @@ def figures(details: dict[str, dict]) -> list[Figure]:
 
     lag = max(abs(row[f"lag_frames_{m}"]) for row in every for m in MEASURES)
     off = max(map(abs, details["r_shuffled"].values()))
-    step = max(row["largest_opening_step"] for row in every)
     encoded = min(details["mp4"][f"r_{m}"] for m in MEASURES)
     return [
         *result,
@@ -319,14 +346,19 @@ def figures(details: dict[str, dict]) -> list[Figure]:
             0.97,
         ),
         Figure("Rendered lips shut within 40 ms of p, b, m", share("closures_met", "closures"), "%"),
-        Figure("Largest opening from one frame to the next, of the mouth's range", step, "%", at_most=0.6),
+        Figure(
+            "Openings that take a single frame instead of two or more",
+            share("openings_in_one_frame", "openings"),
+            "%",
+            at_most=0.02,
+        ),
     ]
 
 
 def main() -> None:
     options = parsed(__doc__, "one portrait, two sentences a set")
     every, kinds = (20, PORTRAITS[1:]) if options.quick else (EVERY, PORTRAITS)
-    stages = {kind: Stage(kind) for kind in kinds}
+    stages = {kind: Stage(photo(kind)) for kind in kinds}
     details: dict[str, dict] = {"sets": {}}
     spoken: dict[str, list[Spoken]] = {kind: [] for kind in kinds}
     for k, name in enumerate(TEST_SETS):

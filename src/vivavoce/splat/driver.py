@@ -17,6 +17,9 @@ from vivavoce.types import SPEECH_RATE, Motion
 OPENING_SPEED = 5.0
 """Fastest opening of the lips, in full gaps a second: a syllable opens over two frames of 25 a second, not in one."""
 
+OPENING_TIME = 0.033
+"""Seconds in which parting lips cover two thirds of what is left: however small an opening, no frame does it all."""
+
 _OPEN = ARTICULATION.index("open")
 
 
@@ -70,8 +73,11 @@ class Driver:
         count = max(0, until - self._spoken)
         frames = at_frames(self._track, self._fps, count, first=self._spoken, start=self._start / RATE)
         self._spoken += count
+        eased = 1 - math.exp(-1 / (OPENING_TIME * self._fps))
         for frame in frames:
-            self._gap = frame[_OPEN] = min(frame[_OPEN], self._gap + OPENING_SPEED / self._fps)
+            ahead = frame[_OPEN] - self._gap
+            step = min(eased * ahead, OPENING_SPEED / self._fps) if ahead > 0 else ahead
+            self._gap = frame[_OPEN] = self._gap + step
         if self._heard is not None:
             spent = max(
                 0, min(math.floor(self._spoken / self._fps * RATE) - 3 - self._start, len(self._track) - 3)
