@@ -21,6 +21,7 @@ import numpy as np
 from vivavoce.corpus.synth import augment
 from vivavoce.corpus.synth.judge import score
 from vivavoce.corpus.synth.utterances import HELD_OUT_ENGINE, TEST_SETS, Utterance, test_set
+from vivavoce.features.align import align
 from vivavoce.splat.controls import ARTICULATION
 from vivavoce.splat.motion.articulation import RATE, ArticulationModel
 from vivavoce.splat.motion.targets import articulation_from_phones
@@ -65,6 +66,11 @@ def loudness_only(utterances: Sequence[Utterance]) -> list[np.ndarray]:
     return [(level[:, None] * fit[0] + fit[1]).astype(np.float32) for level in levels]
 
 
+def scripted(utterance: Utterance) -> np.ndarray:
+    """The track of `--text`: forced alignment of the known words in place of the network."""
+    return articulation_from_phones(align(utterance.samples, utterance.text), utterance.duration, RATE)
+
+
 def seconds_for_ten(model: ArticulationModel) -> float:
     """Median seconds on this machine for ten seconds of sound, one thread."""
     sound = np.random.default_rng(0).normal(0, 0.05, 10 * SPEECH_RATE).astype(np.float32)
@@ -102,19 +108,26 @@ def main() -> None:
             figures["closure_recall_loudness_only"] = baseline["closure_recall"]
             sets[name + suffix] = {key: round(value, 4) for key, value in figures.items()}
             print(line(name + suffix, figures), flush=True)
+        figures = score([scripted(u) for u in dry], dry, RATE)
+        results.setdefault("text_known", {})[name] = {key: round(value, 4) for key, value in figures.items()}
+        print(line(name + ", text known", figures), flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def line(name: str, s: dict[str, float]) -> str:
-    """One row of the table."""
+    """One row of the table, with the loudness baseline where it was measured."""
     channels = " ".join(f"{c} {s['r_' + c]:.3f}" for c in ARTICULATION)
+    loudness = (
+        f" | loudness only r {s['r_open_loudness_only']:.2f}, closed {s['closure_recall_loudness_only']:.0%}"
+        if "r_open_loudness_only" in s
+        else ""
+    )
     return (
         f"{name:48s} {channels} | closed {s['closure_recall']:.1%} of {s['closures']:.0f}, timing "
         f"{s['timing_median_ms']:.0f}/{s['timing_p90_ms']:.0f} bias {s['timing_bias_ms']:+.0f} ms, "
         f"false {s['false_closures']:.2%} | still {s['silence_still']:.1%} | lag {s['best_lag_ms']:+.0f} ms | "
-        f"shuffled {s['r_shuffled']:+.2f} | loudness only r {s['r_open_loudness_only']:.2f}, closed "
-        f"{s['closure_recall_loudness_only']:.0%}"
+        f"shuffled {s['r_shuffled']:+.2f}{loudness}"
     )
 
 

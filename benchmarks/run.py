@@ -74,9 +74,15 @@ def of_articulation(record: dict) -> list[Figure]:
             Figure(f"Lips shut within 40 ms of p, b, m, {where}", recall, "%", closed),
             Figure(f"Timing of closures, 90th percentile, {where}", timing, "ms", at_most=25),
         ]
-    rows = list(dry.values())
+    rows, known = list(dry.values()), list(record["text_known"].values())
+    shut, late = min(x["closure_recall"] for x in known), max(x["timing_p90_ms"] for x in known)
     return [
         *result,
+        Figure(
+            "With the text known (`--text`), worst set, r of lip opening", min(x["r_open"] for x in known)
+        ),
+        Figure("the same, lips shut within 40 ms of p, b, m", shut, "%"),
+        Figure("the same, timing of closures, 90th percentile", late, "ms"),
         Figure("Loudness alone: r of lip opening, best set", max(x["r_open_loudness_only"] for x in rows)),
         Figure(
             "Mouth shut and still in silence, worst set", min(x["silence_still"] for x in rows), "%", 0.97
