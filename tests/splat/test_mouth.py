@@ -167,3 +167,24 @@ def test_the_frame_measures_the_face(canvas):
     points = np.random.default_rng(0).normal(0, 50, (20, 3))
     np.testing.assert_allclose(frame.local(frame.mouth + frame.canvas(points)), points, atol=1e-6)
     assert frame.height / frame.millimetre == pytest.approx(165, rel=0.2)  # millimetres from hairline to chin
+
+
+def test_teeth_are_lit_from_the_side_the_face_is_lit_from(frame, rest, scene):
+    image, mouth, eyes = scene
+    lit = image * np.where(np.arange(300) < 150, 1.0, 0.4).astype(np.float32)[None, :, None]
+    look = look_into_mouth(lit, mouth, eyes, frame, rest)
+    assert look.light[0] == pytest.approx(1.0)
+    assert look.light[-1] == pytest.approx(0.4, abs=0.02)
+    teeth = by_kind(mouth_layers(frame, look, 0.0, LIPS_BACK, PARTICLES))["upper_teeth"]
+    x = in_millimetres(frame, teeth)[:, 0]
+    left, right = (np.median(teeth.colors[(sign * x > 4) & (sign * x < 12)]) for sign in (-1, 1))
+    assert right == pytest.approx(0.4 * left, rel=0.15)
+
+
+def test_a_black_and_white_photo_has_a_black_and_white_mouth(frame, rest, scene):
+    image, mouth, eyes = scene
+    grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
+    for picture, colored in ((image, True), (grey, False)):
+        look = look_into_mouth(picture, mouth, eyes, frame, rest)
+        made = mouth_layers(frame, look, 0.0, LIPS_BACK, PARTICLES)
+        assert [np.ptp(layer.colors, axis=1).max() > 1e-6 for layer in made] == [colored] * len(made)

@@ -18,7 +18,10 @@ def motion_of(avatar: Avatar, controls: Float32[np.ndarray, "T C"], fps: float) 
     assert controls.shape[1] == len(CHANNELS)
     canvas = avatar.rig.transforms(controls)
     gains = np.ones((len(controls), len(KINDS), 3), np.float32)
-    gains[:, [KINDS.index(k) for k in SHADED]] = mouth_light(controls)[:, None]
+    light = mouth_light(controls)
+    if not avatar.colored:
+        light = light.mean(1, keepdims=True)
+    gains[:, [KINDS.index(k) for k in SHADED]] = light[:, None]
     return Motion(fps, avatar.lift.transforms(canvas, avatar.rest), gains)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from vivavoce.media.files import file_sha256
 from vivavoce.splat.faceframe import FaceFrame
 from vivavoce.splat.lift import Lift
 from vivavoce.splat.lips import LipModel
+from vivavoce.splat.mouth import is_colored
 from vivavoce.splat.ply import read_ply, write_ply
 from vivavoce.splat.rasterize import covariance_from_quats_scales
 from vivavoce.splat.rig import Rig
@@ -45,6 +47,11 @@ class Avatar:
     background: Float32[np.ndarray, "H W 3"]
     photo_sha256: str
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def colored(self) -> bool:
+        """Whether the person's photo has colours."""
+        return is_colored(self.background) or is_colored(self.gaussians.colors)
 
 
 def save_avatar(avatar: Avatar, folder: Path) -> None:

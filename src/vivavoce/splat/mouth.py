@@ -30,6 +30,9 @@ ARCH = 0.026
 ACROSS = np.arange(-21.0, 22.0, 7.0)
 """Where beside the midline the light on the mouth is measured, mm."""
 
+COLOURLESS = 0.012
+"""Mean spread of the channels below which a photo is black and white, and so is the mouth behind its lips."""
+
 CAVITY = np.array([0.16, 0.065, 0.06])
 TONGUE = np.array([0.60, 0.30, 0.29])
 GUM = np.array([0.66, 0.38, 0.37])
@@ -47,6 +50,8 @@ class MouthLook:
     """How far that edge rises from the middle to 20 mm beside it, mm."""
     light: Float[np.ndarray, " 7"]
     """Light at `ACROSS`, relative to the brightest place: teeth under a lamp at one side are lit from there."""
+    colored: bool
+    """Whether the photo has colours."""
 
 
 def look_into_mouth(
@@ -65,7 +70,7 @@ def look_into_mouth(
     smile = (rest[0, 5, 1] - rest[0, [0, -1], 1].mean()) / frame.millimetre
     light = _light_across(image, frame)
     edge, bow = below + (2.0 if frame.gap == 0 else 3.5), float(np.clip(0.5 * smile, 0.3, 4.0))
-    shut = MouthLook(white, edge, bow, light)
+    shut = MouthLook(white, edge, bow, light, is_colored(image))
     if mouth.sum() < 12 or frame.gap < 1.5 * frame.millimetre:
         return shut
     y, x = np.nonzero(mouth)
@@ -79,6 +84,11 @@ def look_into_mouth(
     edge = np.percentile(local[middle, 1], 97) + 0.4 if middle.any() else shut.edge
     color = np.percentile(pixels[tooth], 75, axis=0)
     return replace(shut, tooth=color, edge=float(edge))
+
+
+def is_colored(colors: Float32[np.ndarray, "*n 3"]) -> bool:
+    """Whether these are the colours of a colour picture."""
+    return float(np.ptp(colors, axis=-1).mean()) > COLOURLESS
 
 
 def _light_across(image: Float32[np.ndarray, "H W 3"], frame: FaceFrame) -> Float[np.ndarray, " 7"]:
@@ -118,7 +128,7 @@ def mouth_layers(
         if frame.millimetre < 0.6
         else 1.0 / frame.millimetre
     )
-    build = _Builder(frame, lip_depth, step)
+    build = _Builder(frame, lip_depth, step, look.colored)
     low_edge = look.edge - 2.0 + jaw_drop
     return [
         build.upper_teeth(look, particles["head"]),
@@ -133,6 +143,7 @@ class _Builder:
     frame: FaceFrame
     depth: float
     step: float
+    colored: bool
 
     def _grid(
         self, x: float, top: float, bottom: float
@@ -155,7 +166,10 @@ class _Builder:
         points[:, 2] += self.depth - self.frame.mouth[2]
         sigma = 0.62 * self.step * self.frame.millimetre
         binding = bind_rigidly(particle, int(keep.sum()))
-        return flat_layer(kind, points, sigma, np.clip(colors[keep], 0, 1), opacities[keep], binding)
+        colors = np.clip(colors[keep], 0, 1)
+        if not self.colored:
+            colors = np.broadcast_to(colors.mean(1, keepdims=True), colors.shape)
+        return flat_layer(kind, points, sigma, colors, opacities[keep], binding)
 
     def upper_teeth(self, look: MouthLook, particle: int) -> Layer:
         x, y = self._grid(26.0, look.edge - CROWN_UPPER - 5, look.edge + 0.8)
@@ -198,7 +212,7 @@ class _Builder:
         )
 
     def cavity(self, particle: int) -> Layer:
-        coarse = _Builder(self.frame, self.depth, 2.2 * self.step)
+        coarse = replace(self, step=2.2 * self.step)
         x, y = coarse._grid(34.0, -16.0, 32.0)
         light = 1 - 0.5 * np.clip(np.abs(x) / 30, 0, 1) - 0.25 * smoothstep(0.0, 18.0, y)
         return coarse._layer(
