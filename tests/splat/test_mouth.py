@@ -177,7 +177,7 @@ def test_teeth_are_lit_from_the_side_the_face_is_lit_from(frame, rest, scene):
     assert look.light[-1] == pytest.approx(0.4, abs=0.02)
     teeth = by_kind(mouth_layers(frame, look, 0.0, LIPS_BACK, PARTICLES))["upper_teeth"]
     x = in_millimetres(frame, teeth)[:, 0]
-    left, right = (np.median(teeth.colors[(sign * x > 4) & (sign * x < 12)]) for sign in (-1, 1))
+    left, right = (np.median(teeth.colors[(sign * x > 8) & (sign * x < 14)]) for sign in (-1, 1))
     assert right == pytest.approx(0.4 * left, rel=0.15)
 
 
