@@ -121,7 +121,7 @@ def random_utterance(seed: int) -> Utterance:
         samples, phones = augment.resampled(samples, phones, float(ratio))
     if rng.random() < 0.65:
         breath = rng.choice([0, rng.uniform(0, 0.3), rng.uniform(0.3, 0.9), 1], p=[0.45, 0.35, 0.14, 0.06])
-        samples = augment.respoken(samples, rng, tract=float(rng.uniform(0.84, 1.2)), breath=float(breath))
+        samples = augment.respoken(samples, rng, tract=float(rng.uniform(0.86, 1.16)), breath=float(breath))
     samples, phones = padded(
         samples, phones, before=float(rng.uniform(0.05, 0.9)), after=float(rng.uniform(0.1, 1))
     )

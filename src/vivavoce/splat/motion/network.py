@@ -8,13 +8,10 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import dropout, pad, relu
+from torch.nn.functional import pad, relu
 
 from vivavoce.features.speech import BANDS
 from vivavoce.splat.motion.articulation import OUTPUTS, STACK
-
-DROPOUT = 0.1
-"""Share of a block's hidden units that are silent in a training sequence."""
 
 
 class Block(nn.Module):
@@ -31,10 +28,7 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         h = self.depthwise(pad(x.transpose(1, 2), (self.past, self.future))).transpose(1, 2)
-        h = relu(self.expand(self.norm(h)))
-        # one draw for all frames of a sequence: as many random numbers as frames would cost more than the block
-        h = h * dropout(h.new_ones(len(h), 1, h.shape[2]), DROPOUT, self.training)
-        return x + self.scale * self.contract(h)
+        return x + self.scale * self.contract(relu(self.expand(self.norm(h))))
 
 
 class ArticulationNetwork(nn.Module):
