@@ -20,7 +20,7 @@ from vivavoce.splat.skeleton import JOINTS, Skeleton, place_joints
 from vivavoce.splat.skinning import bind_to_sheet, joint_weights, particle_names
 from vivavoce.splat.spectacles import wears_spectacles
 
-BUDGET = 90_000
+BUDGET = 68_000
 """Gaussians on the sheet: what two cores draw at five times the speed of speech."""
 
 OVERLAP = 2.0 * np.pi * SIGMA**2
@@ -142,7 +142,7 @@ def _skin_layers(
     wanted = (canvas.matte > 0.02) & (under >= 0)
     finest = _finest_cells(canvas, sheet)
     centres, sides = place(canvas.image, wanted, finest)
-    for detail in DETAIL * 1.35 ** np.arange(1, 9):
+    for detail in DETAIL * 1.15 ** np.arange(1, 19):
         if len(centres) <= BUDGET:
             break
         centres, sides = place(canvas.image, wanted, finest, detail=float(detail))

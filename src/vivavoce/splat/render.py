@@ -76,10 +76,13 @@ class Renderer:
         if not hasattr(local, "raster"):
             local.raster = CpuRasterizer(self._camera, len(a.gaussians), eps2d=self._eps2d)
             local.moved = (np.empty_like(a.gaussians.means), np.empty_like(a.covariances))
-            local.colors = np.empty_like(a.gaussians.colors)
+            local.colors = a.gaussians.colors.copy()
+            local.gains = np.ones((len(KINDS), 3), np.float32)
         means, covariances = deform(a.gaussians.means, a.covariances, a.binding, transforms, out=local.moved)
         for kind, these in self._kinds:
-            np.multiply(a.gaussians.colors[these], gains[kind], out=local.colors[these])
+            if (gains[kind] != local.gains[kind]).any():  # skin, most of all Gaussians, keeps its colours
+                np.multiply(a.gaussians.colors[these], gains[kind], out=local.colors[these])
+        local.gains = gains
         local.raster.place(means, covariances, a.gaussians.opacities, presorted=True)
         rgb, transmittance = local.raster.blend(local.colors)
         channels = 4 if self._background is None else 3
