@@ -123,7 +123,9 @@ def test_another_base_is_told_by_what_differs(saved):
     with pytest.raises(WeightsError, match="a base with num_layers 2, not 3"):
         check_header(path, read_header(path), header(deeper))
     vace = VaceBackbone(**TINY, vace_layers=[0], vace_in_channels=96)
-    with pytest.raises(WeightsError, match=r"base WanBackbone, not VaceBackbone.*vace_layers None, not \[0\]"):
+    with pytest.raises(
+        WeightsError, match=r"base WanBackbone, not VaceBackbone.*vace_layers None, not \[0\]"
+    ):
         check_header(path, read_header(path), header(vace))
     assert Base.of(deeper).fingerprint != Base.of(backbone()).fingerprint == Base.of(backbone()).fingerprint
 
@@ -199,9 +201,7 @@ def test_an_original_file_loads_bit_for_bit(tmp_path, kind):
         "encoder_hidden_states": torch.randn(1, 4, 32),
     }
     assert torch.equal(model(**given).sample, plain(**given).sample)
-    half = load_base(
-        WanBackbone, path, config=TINY, convert=transformer_to_diffusers, dtype=torch.bfloat16
-    )
+    half = load_base(WanBackbone, path, config=TINY, convert=transformer_to_diffusers, dtype=torch.bfloat16)
     assert half.blocks[0].ffn.net[2].weight.dtype == torch.bfloat16
     assert half.blocks[0].scale_shift_table.dtype == half.blocks[0].norm2.weight.dtype == torch.float32
     with pytest.raises(WeightsError, match="preset"):
@@ -215,7 +215,9 @@ def test_no_model_and_no_network_are_one_sentence_each(tmp_path, monkeypatch):
         locate("/nowhere/at/all")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"model somebody/wan is not on this machine .*: connect") as caught:
+    with pytest.raises(
+        WeightsError, match=r"model somebody/wan is not on this machine .*: connect"
+    ) as caught:
         load_base(WanBackbone, "somebody/wan", subfolder="transformer")
     assert "\n" not in str(caught.value)
 

@@ -41,7 +41,6 @@ _LAYOUTS = {
 """A parameter that tells a model by its name; the first one that is found decides."""
 
 
-
 @dataclass(frozen=True)
 class Base:
     """What a pretrained model is, as far as a method's parts depend on it."""
@@ -309,7 +308,9 @@ def _complain(source: str, missing: Collection[str], extra: Collection[str], sha
     found = (("it lacks", missing), ("it has besides", extra), ("shapes differ", shapes))
     problems = [f"{what}: {_listed(names)}" for what, names in found if names]
     if problems:
-        raise WeightsError(f"{source} was made for another model ({'; '.join(problems)}): give the one that fits.")
+        raise WeightsError(
+            f"{source} was made for another model ({'; '.join(problems)}): give the one that fits."
+        )
 
 
 def _listed(names: Collection[str]) -> str:

@@ -19,7 +19,12 @@ from vivavoce.features.physical_state import (
 )
 from vivavoce.features.portrait import Portrait
 
-SLICES = {"body": slice(0, 17), "face": slice(17, 85), "left_hand": slice(85, 106), "right_hand": slice(106, 127)}
+SLICES = {
+    "body": slice(0, 17),
+    "face": slice(17, 85),
+    "left_hand": slice(85, 106),
+    "right_hand": slice(106, 127),
+}
 
 
 @pytest.fixture
@@ -118,7 +123,9 @@ def test_a_picture_gives_a_face_that_looks_like_one():
 
 class Tokens(torch.nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        return frames.mean((1, 2, 3))[:, None, None] + torch.arange(4.0)[None, :, None] + torch.zeros(1, 1, 256)
+        return (
+            frames.mean((1, 2, 3))[:, None, None] + torch.arange(4.0)[None, :, None] + torch.zeros(1, 1, 256)
+        )
 
 
 class Points(torch.nn.Module):

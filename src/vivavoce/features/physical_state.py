@@ -1,13 +1,13 @@
 """Physical state: what body, face and hands do in a frame, as 1024 numbers (PhysAvatar, appendix B).
 
-Four object tokens of 256 stand side by side: body, face, left hand, right hand. X-Pose's own are used where its exported
-programs are given; by default they are made from landmarks by an orthonormal map, which can be taken back exactly.
+Four object tokens of 256 stand side by side: body, face, left hand, right hand. X-Pose's own are used where its
+exported programs are given; by default they are made from landmarks by an orthonormal map, which can be taken back.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
@@ -42,6 +42,7 @@ Keypoints = Float32[np.ndarray, "F 127 3"]
 """x and y over the picture's width and height, from -1 to 1 within it; 1 where the point is seen, else 0, 0, 0."""
 
 
+@runtime_checkable
 class StateEncoder(Protocol):
     """Frames to physical state, and predicted state to keypoints that can be drawn."""
 
@@ -95,8 +96,9 @@ class LandmarkEncoder:
 class XPose:
     """X-Pose (Yang et al. 2024) from a folder with its two programs, exported by `torch.export`.
 
-    `tokens.pt2` takes frames (1, 3, H, W) in [0, 1] to its object tokens (1, 4, 256): the best query of body and face and
-    the best two of hands, left before right. `keypoints.pt2` takes such tokens to keypoints (1, 127, 3) as in `Keypoints`.
+    `tokens.pt2` takes frames (1, 3, H, W) in [0, 1] to its object tokens (1, 4, 256): the best query of body and
+    face and the best two of hands, left before right. `keypoints.pt2` takes such tokens to keypoints (1, 127, 3)
+    as in `Keypoints`.
     """
 
     name = "x-pose"

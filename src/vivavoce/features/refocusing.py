@@ -24,9 +24,7 @@ SHARPNESS, MIDDLE = 10.0, 0.5
 _EPSILON = 1e-6
 
 
-def pose_dropout(
-    samples: Float32[np.ndarray, " n"], fps: float, frames: int
-) -> Float64[np.ndarray, " F"]:
+def pose_dropout(samples: Float32[np.ndarray, " n"], fps: float, frames: int) -> Float64[np.ndarray, " F"]:
     """p in (0, 1) for each frame of a clip with this speech (mono, SPEECH_RATE); pose is kept with 1 - p.
 
     Raises InputError for fewer than one frame, and for fps at which a frame may hold no RMS value.
@@ -44,9 +42,7 @@ def rms(samples: Float32[np.ndarray, " n"]) -> Float64[np.ndarray, " m"]:
     return np.sqrt(np.maximum(power, 0))
 
 
-def frame_loudness(
-    levels: Float64[np.ndarray, " m"], fps: float, frames: int
-) -> Float64[np.ndarray, " F"]:
+def frame_loudness(levels: Float64[np.ndarray, " m"], fps: float, frames: int) -> Float64[np.ndarray, " F"]:
     """Eq. 2: s_t = log(mean exp(tau l_n)) / tau over the values l_n whose centres frame t shows.
 
     Frame t shows the time from t / fps up to, but not including, (t + 1) / fps. Beyond the sound there is silence.

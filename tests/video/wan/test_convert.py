@@ -169,7 +169,9 @@ def test_a_transformer_in_original_names_loads_strictly(vace):
     }.items():
         assert torch.equal(state[ours], original[theirs])
     if vace:
-        assert torch.equal(state["vace_blocks.0.proj_in.weight"], original["vace_blocks.0.before_proj.weight"])
+        assert torch.equal(
+            state["vace_blocks.0.proj_in.weight"], original["vace_blocks.0.before_proj.weight"]
+        )
         assert torch.equal(state["vace_blocks.1.proj_out.bias"], original["vace_blocks.1.after_proj.bias"])
 
 

@@ -1,8 +1,8 @@
 """Skipping most blocks of a denoising step whose first block hardly changed.
 
-First-block caching adds to the first block's output what the remaining blocks added at the last full step. It is right on
-VACE too, because our blocks add VACE's hints inside; diffusers' own add them outside, so that a skipped block's hint, already
-part of the cached residual, counts twice.
+First-block caching adds to the first block's output what the remaining blocks added at the last full step. It is
+right on VACE too, because our blocks add VACE's hints inside; diffusers' own add them outside, so that a skipped
+block's hint, already part of the cached residual, counts twice.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diffusers.hooks import FirstBlockCacheConfig
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 
 from vivavoce.errors import InputError
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
@@ -28,10 +28,7 @@ REFUSED = {
 }
 """diffusers' other caches, and what is wrong with each on these backbones."""
 
-TransformerBlockRegistry.register(
-    TrunkBlock,
-    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
-)
+TransformerBlockRegistry.register(TrunkBlock, TransformerBlockMetadata(return_hidden_states_index=0))
 
 
 def check_cache(name: str) -> None:
@@ -50,7 +47,8 @@ def cached(model: WanBackbone | VaceBackbone, name: str, threshold: float = 0.05
     The change is relative, mean |difference| / mean |residual|, between a step and the last one computed in
     full. Each guidance link is called within a `model.cache_context(link)` of its own: links are cached apart. One
     `with` serves one sampling run, since what was cached is forgotten at its end. The VACE stack itself is never
-    skipped. At a skipped step taps give the tokens behind the last block, whatever their name: take them at a step outside.
+    skipped. At a skipped step taps give the tokens behind the last block, whatever their name: take them at a step
+    outside.
 
     Raises InputError for a cache that is refused or unknown, and for a threshold outside [0, 1].
     """
