@@ -15,7 +15,8 @@ from vivavoce import cli
 from vivavoce.errors import InputError, OutputError
 from vivavoce.media.audio import open_speech
 from vivavoce.media.provenance import Provenance, read_provenance
-from vivavoce.media.video import VideoWriter, frame_rate
+from vivavoce.media.video import VideoWriter
+from vivavoce.timing import frame_rate
 
 sys.path.insert(0, str(Path(__file__).parent / "media"))
 from sounds import speechlike, write_sound, write_wav

@@ -12,7 +12,7 @@ from vivavoce.config import GenerateOptions
 from vivavoce.errors import InputError, OutputError
 from vivavoce.media.files import check_folder, check_readable, file_sha256
 from vivavoce.media.provenance import read_provenance
-from vivavoce.media.video import frame_rate
+from vivavoce.timing import frame_rate
 
 _SOUND = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma", ".aif", ".aiff", ".caf")
 _FILM = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".3gp")

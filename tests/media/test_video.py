@@ -15,7 +15,8 @@ from sounds import decode, speechlike, write_wav
 
 from vivavoce.errors import OutputError
 from vivavoce.media.provenance import SOURCE_TYPE, Provenance, read_provenance
-from vivavoce.media.video import VideoWriter, check_video_target, frame_rate
+from vivavoce.media.video import VideoWriter, check_video_target
+from vivavoce.timing import frame_rate
 
 MADE = Provenance("splat", 3, {"photo": ("me.jpg", "1" * 64), "speech": ("a.wav", "2" * 64)}, {"fps": 25.0})
 

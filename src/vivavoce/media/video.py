@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from vivavoce.errors import OutputError
 from vivavoce.media.files import check_target, put_in_place, temporary_beside, write_error
 from vivavoce.media.provenance import Provenance, append_xmp_box
 from vivavoce.media.soundtrack import Soundtrack
+from vivavoce.timing import frame_rate
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -35,14 +35,6 @@ SUFFIXES = (".mp4", ".mov", ".webm")
 _QUEUE = 8  # frames that may wait for the encoder: enough to ride over its uneven pace
 _BT709 = 1  # ITU-T H.273: primaries, transfer and matrix of BT.709 all have this number
 _LIMITED = 1  # AVCOL_RANGE_MPEG
-
-
-def frame_rate(fps: float) -> Fraction:
-    """The exact rate that a number like 25 or 29.97 stands for: whole, or n * 1000 / 1001 as in NTSC."""
-    for exact in (Fraction(round(fps)), Fraction(round(fps * 1.001) * 1000, 1001)):
-        if exact and abs(fps - exact) < 0.005:
-            return exact
-    return Fraction(fps).limit_denominator(1000)
 
 
 def check_video_target(path: Path, *, alpha: bool = False) -> None:

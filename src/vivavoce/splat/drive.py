@@ -12,12 +12,13 @@ import numpy as np
 from vivavoce.errors import InputError
 from vivavoce.media.audio import SpeechFile, open_speech
 from vivavoce.media.provenance import Provenance
-from vivavoce.media.video import VideoWriter, check_video_target, frame_rate
+from vivavoce.media.video import VideoWriter, check_video_target
 from vivavoce.progress import track
 from vivavoce.splat.avatar import Avatar, load_avatar
 from vivavoce.splat.backgrounds import resolve_background
 from vivavoce.splat.driver import Driver
 from vivavoce.splat.render import Renderer
+from vivavoce.timing import frame_rate
 from vivavoce.types import SPEECH_RATE, Motion
 
 METHOD = "splat"

@@ -1,0 +1,1 @@
+"""What papers add beside the pretrained blocks: one mechanism a file, each the identity until it is trained."""
