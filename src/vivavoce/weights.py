@@ -118,8 +118,8 @@ def read_header(path: Path) -> Header:
     stored = _metadata(path).get(_METADATA_KEY)
     if stored is None:
         raise WeightsError(
-            f"{path} holds no parts of a method: `vivavoce weights {path}` says what it is; "
-            "a base model is given with --base."
+            f"{path} holds no parts of a method but {describe(path).splitlines()[0]}: "
+            "give the file that was saved after the method's training."
         )
     try:
         fields = json.loads(stored)

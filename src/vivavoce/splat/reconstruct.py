@@ -21,7 +21,7 @@ from vivavoce.splat.skinning import bind_to_sheet, joint_weights, particle_names
 from vivavoce.splat.spectacles import wears_spectacles
 
 BUDGET = 68_000
-"""Gaussians on the sheet: what two cores draw at five times the speed of speech."""
+"""Gaussians on the sheet: what two cores draw, with the rest of the work, at three times the speed of speech."""
 
 OVERLAP = 2.0 * np.pi * SIGMA**2
 """Sum of the Gaussians of a unit lattice at any point: what turns a matte into opacities."""
