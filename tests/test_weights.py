@@ -10,6 +10,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import nn
 
+from tiny import WAN
 from vivavoce.errors import OutputError, WeightsError
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.convert import transformer_to_diffusers
@@ -27,15 +28,7 @@ from vivavoce.weights import (
     save_method,
 )
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 32,
-    "freq_dim": 16,
-    "ffn_dim": 48,
-    "num_layers": 2,
-    "rope_max_seq_len": 64,
-}
+TINY = WAN | {"num_layers": 2}
 
 
 def backbone(**config):

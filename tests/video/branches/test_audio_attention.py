@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tiny import VACE, WAN
 from vivavoce.timing import video_frames
 from vivavoce.video.branches.audio import (
     AudioAttention,
@@ -16,16 +17,6 @@ from vivavoce.video.branches.audio import (
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.sockets import Grid, Moment
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 32,
-    "freq_dim": 16,
-    "ffn_dim": 48,
-    "num_layers": 4,
-    "rope_max_seq_len": 64,
-}
-VACE = {"vace_layers": [0, 2], "vace_in_channels": 96}
 WIDTH, AUDIO, LATENTS = 24, 6, 5
 GRID = Grid(LATENTS, 2, 3)
 MODES = pytest.mark.parametrize("frame_wise", [True, False])
@@ -148,7 +139,7 @@ def test_a_block_without_gain_has_no_module_and_adds_nothing():
 def backbone(request):
     """A tiny backbone and a call of it that takes branches and conditions."""
     torch.manual_seed(1)
-    model = (WanBackbone(**TINY) if request.param == "wan" else VaceBackbone(**TINY, **VACE)).eval()
+    model = (WanBackbone(**WAN) if request.param == "wan" else VaceBackbone(**VACE)).eval()
     given = {
         "hidden_states": torch.randn(2, 16, LATENTS, 4, 6),
         "timestep": torch.tensor([700.0, 100.0]),

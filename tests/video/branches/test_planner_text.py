@@ -4,21 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tiny import VACE
 from vivavoce.video.branches.planner_text import PlannerAttention
 from vivavoce.video.wan.backbone import VaceBackbone
 from vivavoce.video.wan.sockets import Grid, Moment
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 32,
-    "freq_dim": 16,
-    "ffn_dim": 48,
-    "num_layers": 4,
-    "rope_max_seq_len": 64,
-    "vace_layers": [0, 2],
-    "vace_in_channels": 96,
-}
 WIDTH, PLANNER, WORDS = 24, 20, 7
 
 
@@ -34,7 +24,7 @@ def branch(*, trained: bool = True) -> PlannerAttention:
 @pytest.fixture(scope="module")
 def model() -> VaceBackbone:
     torch.manual_seed(1)
-    return VaceBackbone(**TINY).eval()
+    return VaceBackbone(**VACE).eval()
 
 
 @pytest.fixture(scope="module")

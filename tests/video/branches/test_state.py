@@ -4,20 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from tiny import WAN
 from vivavoce.timing import frames_of_latents
 from vivavoce.video.branches.state import StateHead, state_loss
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.sockets import Grid
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 32,
-    "freq_dim": 16,
-    "ffn_dim": 48,
-    "num_layers": 2,
-    "rope_max_seq_len": 64,
-}
+TINY = WAN | {"num_layers": 2}
 
 
 def test_81_frames_have_84_tokens_of_1024():

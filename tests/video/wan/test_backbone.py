@@ -5,19 +5,10 @@ import torch
 from diffusers import WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor, nn
 
+from tiny import VACE, WAN
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.sockets import Branch, Conditions
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 32,
-    "freq_dim": 16,
-    "ffn_dim": 48,
-    "num_layers": 4,
-    "rope_max_seq_len": 64,
-}
-VACE = TINY | {"vace_layers": [0, 2], "vace_in_channels": 96}
 FRAMES, TOKENS = 5, 5 * 4 * 4
 
 
@@ -36,7 +27,7 @@ def pair(request, tmp_path_factory, inputs):
     """A plain model, our class loaded from its folder, and the inputs both take."""
     torch.manual_seed(1)
     plain_class, own_class, config = {
-        "wan": (WanTransformer3DModel, WanBackbone, TINY),
+        "wan": (WanTransformer3DModel, WanBackbone, WAN),
         "vace": (WanVACETransformer3DModel, VaceBackbone, VACE),
     }[request.param]
     plain = plain_class(**config).eval()

@@ -6,21 +6,12 @@ from diffusers import WanVACETransformer3DModel
 from diffusers.hooks import FirstBlockCacheConfig
 from torch import Tensor
 
+from tiny import VACE, WAN
 from vivavoce.errors import InputError
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.cache import FIRST_BLOCK, REFUSED, cached, check_cache
 from vivavoce.video.wan.sockets import Branch, Conditions
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 32,
-    "freq_dim": 16,
-    "ffn_dim": 48,
-    "num_layers": 4,
-    "rope_max_seq_len": 64,
-}
-VACE = TINY | {"vace_layers": [0, 2], "vace_in_channels": 96}
 THRESHOLD = 0.1
 
 
@@ -33,7 +24,7 @@ class Humming(Branch):
 
 def model_of(kind: str):
     torch.manual_seed(3)
-    return (WanBackbone(**TINY) if kind == "wan" else VaceBackbone(**VACE)).eval()
+    return (WanBackbone(**WAN) if kind == "wan" else VaceBackbone(**VACE)).eval()
 
 
 def steps(kind: str) -> list[dict]:

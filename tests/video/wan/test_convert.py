@@ -5,18 +5,11 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
 
+from tiny import WAN
 from vivavoce.errors import WeightsError
 from vivavoce.video.wan.convert import transformer_to_diffusers, vae_to_diffusers
 
-TINY = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 32,
-    "freq_dim": 16,
-    "ffn_dim": 48,
-    "num_layers": 3,
-    "rope_max_seq_len": 64,
-}
+TINY = WAN | {"num_layers": 3}
 VACE = TINY | {"vace_layers": [0, 2], "vace_in_channels": 96}
 D, FF = 24, 48
 
