@@ -11,6 +11,7 @@ from vivavoce.timing import (
     frame_rate,
     frames_of_latents,
     latent_frames,
+    mirrored,
     mirrored_windows,
     video_frames,
 )
@@ -56,6 +57,17 @@ def test_windows_are_mirrored_like_numpys_reflection(count, reach):
     padded = np.pad(np.arange(count), reach, mode="reflect") if count > 1 else np.zeros(2 * reach + 1, int)
     expected = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     np.testing.assert_array_equal(mirrored_windows(count, reach), expected)
+
+
+def test_mirroring_goes_back_and_forth_without_repeating_the_outermost():
+    there_and_back = [0, 1, 2, 3, 2, 1]
+    np.testing.assert_array_equal(mirrored(np.arange(-12, 12), 4), there_and_back * 4)
+    shaped = mirrored(np.array([[-2, -1, 0], [4, 5, 6]]), 5)
+    np.testing.assert_array_equal(shaped, [[2, 1, 0], [4, 3, 2]])
+    np.testing.assert_array_equal(mirrored(np.array([-3, 0, 7]), 1), [0, 0, 0])
+    np.testing.assert_array_equal(mirrored(np.arange(-3, 4), 2), [1, 0, 1, 0, 1, 0, 1])
+    with pytest.raises(ValueError, match="at least one frame, not 0"):
+        mirrored(np.array([0]), 0)
 
 
 def test_windows_of_nothing_are_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["create", "generate"]
@@ -24,17 +25,19 @@ def create(photo: str | PathLike[str], out: str | PathLike[str], *, face: int | 
 
 
 def generate(
-    source: str | PathLike[str],
+    source: str | PathLike[str] | None,
     speech: str | PathLike[str],
     out: str | PathLike[str],
     *,
+    method: str = "splat",
     size: int | None = None,
-    fps: float | int = 25.0,
+    fps: float | int | None = None,
     seed: int = 0,
     background: str | PathLike[str] = "photo",
     expressiveness: float | int = 1.0,
     text: str | None = None,
     face: int | None = None,
+    **video: Any,
 ) -> Path:
     """Make the person of a photo or avatar folder speak a recording; return the path of the video.
 
@@ -44,18 +47,23 @@ def generate(
     0..2 how lively head, brows and hands are, `text` what is said, `face` as in `create`. The same `seed`
     gives the same video. Raises errors.VivavoceError with one sentence where something cannot be used or
     written.
+
+    A `method` of the video family (`vivavoce.methods.METHODS`) draws a photo, or without one (None) what `text`
+    describes, at a size and rate of its own; `video` are the fields of `config.VideoOptions`.
     """
-    from vivavoce.config import GenerateOptions
+    from vivavoce.config import GenerateOptions, VideoOptions
 
     options = GenerateOptions(
         size=size,
-        fps=float(fps),
+        fps=None if fps is None else float(fps),
         seed=seed,
         background=str(background),
         expressiveness=float(expressiveness),
         text=text,
         face=face,
+        method=method,
+        video=VideoOptions(**video),
     )
     from vivavoce.batch import generate_any
 
-    return generate_any(Path(source), Path(speech), Path(out), options)
+    return generate_any(None if source is None else Path(source), Path(speech), Path(out), options)

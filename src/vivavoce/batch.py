@@ -5,10 +5,11 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 from vivavoce import __version__
-from vivavoce.config import GenerateOptions
+from vivavoce.config import SPLAT, GenerateOptions, VideoOptions
 from vivavoce.errors import InputError, OutputError
 from vivavoce.media.files import check_folder, check_readable, file_sha256
 from vivavoce.media.provenance import read_provenance
@@ -20,19 +21,50 @@ RECORDINGS = frozenset(_SOUND + _FILM)
 """The files of a folder that are taken for recordings."""
 
 
-def generate_any(source: Path, speech: Path, out: Path, options: GenerateOptions) -> Path:
+def generate_any(source: Path | None, speech: Path, out: Path, options: GenerateOptions) -> Path:
     """One video of one recording, or one for each of a folder's; returns `out`.
 
     Raises InputError and OutputError with what is wrong, for a folder after all that works has been made.
     """
-    if speech.is_dir():
+    if speech.is_dir() and source is not None and options.method == SPLAT:
         return generate_folder(source, speech, out, options)
-    for given in (source, speech):
-        if out.exists() and given.exists() and out.samefile(given):
+    for given in (source, speech, options.video.plan, options.video.pose):
+        if given is not None and out.exists() and given.exists() and out.samefile(given):
             raise OutputError(f"{out} is one of the inputs: give the video another name.")
+    if options.method != SPLAT:
+        return _generate_video(source, speech, out, options)
+    if source is None:
+        raise InputError("There is a recording, but no photo: give PHOTO before SPEECH.")
+    if options.video != VideoOptions():
+        names = sorted(f.name for f in fields(VideoOptions) if getattr(options.video, f.name) != f.default)
+        raise InputError(
+            f"--{names[0].replace('_', '-')} is for the methods of the video family: choose one with --method."
+        )
     from vivavoce.splat.drive import generate
 
-    return generate(source, speech, out, **vars(options))
+    return generate(source, speech, out, **options.of_splat)
+
+
+def _generate_video(source: Path | None, speech: Path, out: Path, options: GenerateOptions) -> Path:
+    from vivavoce.methods import find
+
+    config = find(options.method)
+    from vivavoce.methods.load import load
+    from vivavoce.video.generate import generate
+    from vivavoce.video.request import checked
+
+    video = options.video
+    request = checked(config, source, speech, out, options)
+    return generate(
+        request,
+        lambda: load(
+            config,
+            base=video.base,
+            weights=video.weights,
+            encoder=video.encoder,
+            device=video.device,
+        ),
+    )
 
 
 def generate_folder(source: Path, speech: Path, out: Path, options: GenerateOptions) -> Path:
@@ -80,7 +112,7 @@ def _generate_all(source: Path, targets: dict[Path, Path], options: GenerateOpti
             avatar = create_avatar(source, Path(folder) / source.name, face=options.face)
         for sound, target in targets.items():
             try:
-                generate(avatar, sound, target, **vars(options))
+                generate(avatar, sound, target, **options.of_splat)
             except InputError as error:
                 warnings.warn(str(error), stacklevel=1)
                 bad.append(sound)
@@ -117,7 +149,8 @@ def _done(target: Path, sound: Path, photo: str, options: GenerateOptions) -> bo
     made = read_provenance(target)
     if made is None or (made.version, made.seed) != (__version__, options.seed):
         return False
-    wanted = vars(options) | {"fps": float(frame_rate(options.fps))}
+    wanted = options.of_splat
+    wanted["fps"] = float(frame_rate(wanted["fps"]))
     settings_agree = all(made.settings.get(name) == value for name, value in wanted.items() if name != "seed")
     hashes = {sha for _, sha in made.inputs.values()}
     return settings_agree and photo in hashes and file_sha256(sound) in hashes

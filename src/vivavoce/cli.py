@@ -17,10 +17,13 @@ import tyro
 from tyro.conf import Positional, arg
 
 import vivavoce
+from vivavoce.config import SPLAT, VideoOptions
 from vivavoce.errors import InputError, VivavoceError
 
 _Out = Annotated[Path, arg(aliases=["-o"])]
 _Number = Annotated[int | None, arg(metavar="INT")]
+_Text = Annotated[str | None, arg(metavar="STR")]
+_VIDEO = VideoOptions()
 
 
 def create(
@@ -37,35 +40,96 @@ def create(
 
 
 def generate(
-    source: Annotated[Positional[Path], arg(metavar="PHOTO|AVATAR")],
-    speech: Annotated[Positional[Path], arg(metavar="SPEECH")],
+    inputs: Annotated[Positional[tuple[Path, ...]], arg(metavar="[PHOTO|AVATAR] SPEECH")],
     /,
     *,
     out: _Out,
+    method: str = SPLAT,
     size: _Number = None,
-    fps: float = 25.0,
+    fps: Annotated[float | None, arg(metavar="FLOAT")] = None,
     seed: int = 0,
     background: str = "photo",
     expressiveness: float = 1.0,
-    text: Annotated[str | None, arg(metavar="STR")] = None,
+    text: _Text = None,
     face: _Number = None,
+    video: Annotated[VideoOptions, arg(name="", help="")] = _VIDEO,
 ) -> str:
     """Make a person speak a recording.
 
     Args:
-        source: A photo, or an avatar folder made by `vivavoce create`.
-        speech: A sound or video file; or a folder of them, for one video each.
+        inputs: A photo, or an avatar folder made by `vivavoce create`; and a sound or video file, or a folder of
+            them, for one video each. A method that needs no photo takes the recording alone.
         out: The video to write: .mp4, .mov or .webm; for a folder of recordings, a folder.
+        method: splat, or one that `vivavoce methods` lists.
         size: Short side of the frames in pixels, 64..4096; by default the avatar's own.
-        fps: Frames a second, 1..120.
+        fps: Frames a second, 1..120; by default 25.
         seed: Another number gives another motion of head and eyes, the same one the same video.
         background: photo, transparent (to .webm or .mov), a colour, or a picture.
         expressiveness: How lively head, brows, shoulders and hands are, 0..2.
-        text: What is said, where it is known: sharpens the timing of the lips.
+        text: What is said, where it is known: sharpens the timing of the lips. To a method of the video family: what
+            is to be seen, appended to the plan; without a photo, who speaks.
         face: Who speaks, counted from the left, from 1, when the photo shows several people.
+        video: Methods of the video family.
     """
+    if not 1 <= len(inputs) <= 2:
+        raise InputError(f"{len(inputs)} inputs are given: a photo or avatar and a recording are wanted.")
+    source, speech = inputs if len(inputs) == 2 else (None, *inputs)
     options = {"background": background, "expressiveness": expressiveness, "text": text, "face": face}
-    return str(vivavoce.generate(source, speech, out, size=size, fps=fps, seed=seed, **options))
+    made = vivavoce.generate(
+        source, speech, out, method=method, size=size, fps=fps, seed=seed, **options, **vars(video)
+    )
+    return str(made)
+
+
+def plan(
+    photo: Annotated[Positional[Path], arg(metavar="PHOTO")],
+    speech: Annotated[Positional[Path], arg(metavar="SPEECH")],
+    /,
+    *,
+    out: _Out,
+    method: str = "actavatar",
+    planner: str = "embedded",
+    planner_model: _Text = None,
+    text: _Text = None,
+    face: _Number = None,
+) -> str:
+    """Plan what a person does while they speak, as YAML to be edited and given to `generate --plan`.
+
+    Args:
+        photo: The photo: any picture file.
+        speech: A sound or video file.
+        out: The plan to write, .yaml.
+        method: For which method: it decides the form of the plan.
+        planner: embedded; a Qwen-Omni folder or hub name; or the URL of an OpenAI-compatible server.
+        planner_model: The model's name at that URL; its key is read from OPENAI_API_KEY.
+        text: A wish, appended to what the planner is asked.
+        face: Who it is, counted from the left, from 1, when the photo shows several people.
+    """
+    from vivavoce.methods import find
+    from vivavoce.video.prepare import plan_file
+
+    wishes = [text] if text else []
+    form = find(method).form
+    model = (planner, planner_model)
+    return str(plan_file(photo, speech, out, form=form, planner=model, wishes=wishes, face=face))
+
+
+def weights(file: Annotated[Positional[Path], arg(metavar="FILE")], /) -> str:
+    """Tell what a file or folder of weights is: which model, for which base, at which size and frame rate.
+
+    Args:
+        file: A safetensors or torch file, or a folder.
+    """
+    from vivavoce.weights import describe
+
+    return describe(file)
+
+
+def methods() -> str:
+    """List the methods of the video family: their base, size, speech encoder, and the parameters that they add."""
+    from vivavoce.methods.table import table
+
+    return table()
 
 
 def inspect(file: Annotated[Positional[Path], arg(metavar="FILE")], /) -> str:
@@ -114,7 +178,14 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(args: Sequence[str] | None) -> tuple[int, str]:
-    commands = {"create": create, "generate": generate, "inspect": inspect}
+    commands = {
+        "create": create,
+        "generate": generate,
+        "plan": plan,
+        "inspect": inspect,
+        "weights": weights,
+        "methods": methods,
+    }
     try:
         print(
             tyro.extras.subcommand_cli_from_dict(

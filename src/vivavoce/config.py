@@ -3,9 +3,69 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from vivavoce.errors import InputError
+
+SPLAT = "splat"
+"""The method that needs no weights: Gaussians lifted from the photo."""
+FPS = 25.0
+"""Frames a second that it draws unless others are asked for."""
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What a user may choose of a method that draws every frame by diffusion."""
+
+    base: str | None = None
+    """The pretrained model: a diffusers folder, a hub name, or a folder of the original release."""
+    weights: Path | None = None
+    """The method's own parts, one safetensors file."""
+    encoder: str | None = None
+    """The speech encoder's folder or hub name, where it is not the method's usual one."""
+    plan: Path | None = None
+    """A plan in YAML: what happens when (see `vivavoce plan`)."""
+    planner: str = "embedded"
+    """Who plans without --plan: embedded; a Qwen-Omni folder or hub name; the URL of an OpenAI-compatible server."""
+    planner_model: str | None = None
+    """The model's name at that URL."""
+    pose: Path | None = None
+    """A driving video or pose file, as long as the speech."""
+    steps: int | None = None
+    """Denoising steps, by default the method's own."""
+    solver: str | None = None
+    """unipc or euler."""
+    guidance: str | None = None
+    """Scales of guidance, as in text=5,audio=4."""
+    guidance_order: str | None = None
+    """text_first or audio_first."""
+    order: str | None = None
+    """In which order chunks are drawn: interleaved or autoregressive."""
+    cache: float | None = None
+    """Skip most of a step whose first block changed by at most this share, 0..1, as 0.05: faster, not the same."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto takes a graphics card where there is one."""
+    resume: bool = False
+    """Go on with a video that was interrupted."""
+    show: tuple[str, ...] = ()
+    """Of the network at work: keypoints (drawn over the clip), attention or attention:BLOCK (a plot beside it)."""
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """The scales of --guidance by name. Raises InputError for what is none."""
+        found = {}
+        for part in (self.guidance or "").split(","):
+            name, _, value = part.partition("=")
+            try:
+                if part.strip():
+                    found[name.strip()] = float(value)
+            except ValueError as error:
+                raise InputError(
+                    f"--guidance {self.guidance!r} is no list of scales: write text=5,audio=4."
+                ) from error
+        return found
 
 
 @dataclass(frozen=True)
@@ -14,8 +74,8 @@ class GenerateOptions:
 
     size: int | None = None
     """Short side of the frames in pixels, 64..4096; None for the avatar's own."""
-    fps: float = 25.0
-    """Frames a second, 1..120."""
+    fps: float | None = None
+    """Frames a second, 1..120; None for 25, or what the method's weights were trained at."""
     seed: int = 0
     """The same seed gives the same motion."""
     background: str = "photo"
@@ -23,14 +83,24 @@ class GenerateOptions:
     expressiveness: float = 1.0
     """How lively head, brows, shoulders and hands are, 0..2."""
     text: str | None = None
-    """What is said, where that is known."""
+    """What is said, where that is known; of a method that draws by diffusion, what is to be seen."""
     face: int | None = None
     """Who speaks, counted from the left, from 1; None for the largest face."""
+    method: str = SPLAT
+    """`splat`, or a method of the video family by its name in `vivavoce methods`."""
+    video: VideoOptions = field(default_factory=VideoOptions)
+
+    @property
+    def of_splat(self) -> dict[str, Any]:
+        """The options that the Gaussian family takes."""
+        names = ("size", "seed", "background", "expressiveness", "text", "face")
+        return {name: getattr(self, name) for name in names} | {"fps": self.fps or FPS}
 
     def __post_init__(self) -> None:
         if self.size is not None:
             _check("size", self.size, 64, 4096)
-        _check("fps", self.fps, 1, 120)
+        if self.fps is not None:
+            _check("fps", self.fps, 1, 120)
         _check("expressiveness", self.expressiveness, 0, 2)
         _check("seed", self.seed, 0, 2**32 - 1)
         check_face(self.face)

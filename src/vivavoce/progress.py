@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,12 +15,25 @@ def track(iterable: Iterable[T], description: str, *, total: int | None = None) 
 
     `total` is their number, where `len` cannot tell it.
     """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    with counted(description, total) as advance:
+        for item in iterable:
+            yield item
+            advance()
+
+
+@contextmanager
+def counted(description: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar with the time left over `total` steps; call what it gives after each of them."""
     if not sys.stderr.isatty():
-        yield from iterable
+        yield lambda: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield from progress.track(iterable, total=total, description=description)
+        task = progress.add_task(description, total=total)
+        yield lambda: progress.advance(task)
+        progress.refresh()

@@ -46,17 +46,28 @@ def frames_of_latents(latents: int) -> Int[np.ndarray, "f 4"]:
     return np.maximum(grid, 0)
 
 
+def mirrored(index: Int[np.ndarray, "..."], count: int) -> Int[np.ndarray, "..."]:
+    """The frames, of `count`, that indices before the first or behind the last of them stand for by mirroring.
+
+    The outermost frames are not repeated: -1 is 1, n is n - 2. A single frame stands for all.
+    """
+    if count < 1:
+        raise ValueError(f"mirroring needs at least one frame, not {count}")
+    if count == 1:
+        return np.zeros_like(index)
+    period = 2 * (count - 1)
+    index = index % period
+    return np.minimum(index, period - index)
+
+
 def mirrored_windows(count: int, reach: int) -> Int[np.ndarray, "n w"]:
     """For each of `count` frames the indices from `reach` before it to `reach` after it (eq. 3 of PhysAvatar).
 
-    Beyond the ends the frames are mirrored, without repeating the outermost: -1 is 1, n is n - 2.
+    Beyond the ends the frames are `mirrored`.
     """
     if count < 1 or reach < 0:
         raise ValueError(f"windows need at least one frame and no negative reach, not {count} and {reach}")
-    index = np.abs(np.arange(count)[:, None] + np.arange(-reach, reach + 1)[None])
-    period = max(1, 2 * (count - 1))
-    index %= period
-    return np.minimum(index, period - index) if count > 1 else np.zeros_like(index)
+    return mirrored(np.arange(count)[:, None] + np.arange(-reach, reach + 1)[None], count)
 
 
 def frame_rate(fps: float) -> Fraction:

@@ -300,10 +300,10 @@ def _check_names(targets: Mapping[str, Tensor], state: Mapping[str, Tensor], sou
         for name, target in targets.items()
         if name in state and state[name].shape != target.shape
     ]
-    _complain(source, targets.keys() - state.keys(), state.keys() - targets.keys(), shapes)
+    complain(source, targets.keys() - state.keys(), state.keys() - targets.keys(), shapes)
 
 
-def _complain(source: str, missing: Collection[str], extra: Collection[str], shapes: Collection[str]) -> None:
+def complain(source: str, missing: Collection[str], extra: Collection[str], shapes: Collection[str]) -> None:
     """Raise WeightsError that names parameters, if there are any to complain about."""
     found = (("it lacks", missing), ("it has besides", extra), ("shapes differ", shapes))
     problems = [f"{what}: {_listed(names)}" for what, names in found if names]
@@ -311,6 +311,11 @@ def _complain(source: str, missing: Collection[str], extra: Collection[str], sha
         raise WeightsError(
             f"{source} was made for another model ({'; '.join(problems)}): give the one that fits."
         )
+
+
+def mismatched(report: Mapping[str, Any]) -> list[str]:
+    """What `complain` is told of the shapes that transformers' loading report found wrong."""
+    return [f"{name} {tuple(there)}, not {tuple(ours)}" for name, there, ours in report["mismatched_keys"]]
 
 
 def _listed(names: Collection[str]) -> str:
@@ -330,7 +335,7 @@ def _from_diffusers(cls: type[M], folder: Path, dtype: torch.dtype) -> M:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{folder} cannot be loaded ({_first_line(error)}): download it again.") from error
-    _complain(str(folder), report["missing_keys"], report["unexpected_keys"], ())
+    complain(str(folder), report["missing_keys"], report["unexpected_keys"], ())
     return model
 
 

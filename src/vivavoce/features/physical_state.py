@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, UInt8
 
 from vivavoce.errors import InputError, WeightsError
-from vivavoce.features.portrait import Portrait, analyze
+from vivavoce.features.portrait import Landmarks, Portrait, find_landmarks
 from vivavoce.timing import frames_of_latents, latent_frames
 
 TOKEN = 256
@@ -67,8 +67,7 @@ class LandmarkEncoder:
 
     def states(self, frames: UInt8[np.ndarray, "F H W 3"]) -> Float32[np.ndarray, "F 1024"]:
         """The tokens of every frame. Raises InputError where a frame shows no face."""
-        pictures = (frame.astype(np.float32) / 255 for frame in frames)
-        return self.encode(np.stack([keypoints_of(analyze(picture)) for picture in pictures]))
+        return self.encode(np.stack([keypoints_of(find_landmarks(frame)) for frame in frames]))
 
     def encode(self, keypoints: Keypoints) -> Float32[np.ndarray, "F 1024"]:
         """The tokens of keypoints; distances between tokens are distances between keypoints, object by object."""
@@ -134,18 +133,17 @@ def reference_states(states: Float[np.ndarray, "F 1024"]) -> Float[np.ndarray, "
     return states[frames_of_latents(latent_frames(len(states)))]
 
 
-def keypoints_of(portrait: Portrait) -> Float32[np.ndarray, "127 3"]:
+def keypoints_of(person: Portrait | Landmarks) -> Float32[np.ndarray, "127 3"]:
     """The keypoints of figure S2 among what was found in a picture; what was not found is 0, 0, 0."""
-    height, width = portrait.image.shape[:2]
     points = np.zeros((POINTS, 3))
     parts = dict(zip(PARTS, np.split(points, np.cumsum(list(PARTS.values()))[:-1]), strict=True))
-    parts["face"][:] = _seen(np.array([portrait.face[list(i), :2].mean(axis=0) for i in _FACE]))
-    if portrait.body is not None:
-        body = portrait.body[list(_BODY)]
+    parts["face"][:] = _seen(np.array([person.face[list(i), :2].mean(axis=0) for i in _FACE]))
+    if person.body is not None:
+        body = person.body[list(_BODY)]
         parts["body"][:] = _seen(body[:, :2]) * (body[:, 3:] >= _VISIBLE)
-    for side, hand in portrait.hands.items():
+    for side, hand in person.hands.items():
         parts[f"{side}_hand"][:] = _seen(hand[:, :2])
-    points[:, :2] = (2 * points[:, :2] / (width, height) - 1) * points[:, 2:]
+    points[:, :2] = (2 * points[:, :2] / person.size - 1) * points[:, 2:]
     return points.astype(np.float32)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from vivavoce.errors import InputError
-from vivavoce.features.body import Side, find_body, find_hands
+from vivavoce.features.body import Body, Side, find_body, find_hands
 from vivavoce.features.face import Face, find_faces, mesh_again
 from vivavoce.features.matte import refine
 from vivavoce.features.segment import person_prior
@@ -16,6 +18,17 @@ from vivavoce.features.solutions import to_uint8
 
 _WORKING_SIZE, _WORKING_FACE = 1024, 140  # pixels of the longer side, or of the face where that is more
 _WORKING_AREA = 4_000_000
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """The points of a person in a picture, in its pixels, as in `Portrait`."""
+
+    face: Float32[np.ndarray, "478 3"]
+    body: Float32[np.ndarray, "33 4"] | None
+    hands: dict[Side, Float32[np.ndarray, "21 3"]]
+    size: tuple[int, int]
+    """Width and height of the picture."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,12 @@ class Portrait:
     notes: tuple[str, ...]
     """What the user should know about the choices that were made, a sentence each."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture."""
+        height, width = self.image.shape[:2]
+        return width, height
+
 
 def analyze(
     photo_image: Float32[np.ndarray, "H W 3"],
@@ -53,12 +72,74 @@ def analyze(
     `face` chooses among several, counted from the left, from 1; by default the largest speaks.
     Raises InputError when there is no face fit to speak, none of that number, or a transparent one.
     """
-    import cv2
-
     pixels = to_uint8(photo_image)
-    height, width = pixels.shape[:2]
     faces = find_faces(pixels)
     index, notes = _choose(faces, face)
+    found = _search(pixels, faces, index)
+    height, width = photo_image.shape[:2]
+    if alpha is None or alpha.min() > 0.99:
+        matte = refine(
+            photo_image,
+            person_prior(found.small, found.person, found.body, found.hands, found.others),
+            found.chosen,
+        )
+    else:
+        matte = _checked(alpha, found.chosen)
+    landmarks = found.landmarks((width, height))
+    return Portrait(
+        image=photo_image,
+        crop=(0, 0, width, height),
+        face=landmarks.face,
+        body=landmarks.body,
+        hands=landmarks.hands,
+        matte=matte,
+        faces_found=len(faces),
+        notes=notes,
+    )
+
+
+def find_landmarks(
+    image: UInt8[np.ndarray, "H W 3"], *, near: tuple[float, float] | None = None
+) -> Landmarks:
+    """The person in a picture as `analyze` finds them, without the cost of a matte.
+
+    It is the one whose face is largest, or nearest to `near` (x, y in pixels), where that is given: so that one
+    of several people can be followed. Raises InputError when there is no face fit to speak.
+    """
+    faces = find_faces(image)
+    index, _ = _choose(faces, None)
+    if near is not None:
+        index = min(range(len(faces)), key=lambda i: math.dist(faces[i].center, near))
+    height, width = image.shape[:2]
+    return _search(image, faces, index).landmarks((width, height))
+
+
+class _Found(NamedTuple):
+    """What was found; all but `chosen` in pixels of `small`, the picture `scale` times as large."""
+
+    chosen: Face
+    small: UInt8[np.ndarray, "h w 3"]
+    scale: float
+    person: Face
+    others: list[Face]
+    body: Body | None
+    hands: dict[Side, Float32[np.ndarray, "21 3"]]
+
+    def landmarks(self, size: tuple[int, int]) -> Landmarks:
+        """In pixels of the whole picture, of that width and height."""
+        full = np.array([self.scale, self.scale, self.scale, 1], np.float32)
+        return Landmarks(
+            face=self.chosen.landmarks,
+            body=None if self.body is None else self.body.landmarks / full,
+            hands={side: points / np.float32(self.scale) for side, points in self.hands.items()},
+            size=size,
+        )
+
+
+def _search(pixels: UInt8[np.ndarray, "H W 3"], faces: tuple[Face, ...], index: int) -> _Found:
+    import cv2
+
+    height, width = pixels.shape[:2]
     chosen = mesh_again(pixels, faces[index])
     # Body, hands and the rough matte gain nothing from more pixels than these.
     wanted = max(_WORKING_SIZE / max(height, width), _WORKING_FACE / chosen.height)
@@ -71,20 +152,7 @@ def analyze(
     person, *others = (f.scaled(scale) for f in (chosen, *faces[:index], *faces[index + 1 :]))
     body = find_body(small, person, others)
     hands = find_hands(small, person, body)
-    if alpha is None or alpha.min() > 0.99:
-        matte = refine(photo_image, person_prior(small, person, body, hands, others), chosen)
-    else:
-        matte = _checked(alpha, chosen)
-    return Portrait(
-        image=photo_image,
-        crop=(0, 0, width, height),
-        face=chosen.landmarks,
-        body=None if body is None else body.landmarks / np.array([scale, scale, scale, 1], np.float32),
-        hands={side: points / np.float32(scale) for side, points in hands.items()},
-        matte=matte,
-        faces_found=len(faces),
-        notes=notes,
-    )
+    return _Found(chosen, small, scale, person, others, body, hands)
 
 
 def _checked(alpha: Float32[np.ndarray, "H W"], face: Face) -> Float32[np.ndarray, "H W"]:

@@ -6,7 +6,7 @@ Pose is kept around accents and dropped in quiet parts, so that gestures learn t
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Float32, Float64
 
 from vivavoce.errors import InputError
 from vivavoce.timing import frame_rate, frames_of_latents, latent_frames
@@ -72,13 +72,9 @@ def dropout(relative: Float64[np.ndarray, " F"]) -> Float64[np.ndarray, " F"]:
     return 1 / (1 + np.exp(SHARPNESS * (relative - MIDDLE)))
 
 
-def sampled_keep(
-    probability: Float64[np.ndarray, " F"], generator: np.random.Generator
-) -> Bool[np.ndarray, " f"]:
-    """Which latent frames keep their pose: each with 1 - p, p the mean over the four frames that it stands for.
+def latent_dropout(probability: Float64[np.ndarray, " F"]) -> Float64[np.ndarray, " f"]:
+    """Of each latent frame: the mean over the four frames that it stands for.
 
     Raises ValueError where F is not 1 more than a multiple of 4.
     """
-    latents = latent_frames(len(probability))
-    dropped = probability[frames_of_latents(latents)].mean(axis=1)
-    return generator.random(latents) >= dropped
+    return probability[frames_of_latents(latent_frames(len(probability)))].mean(axis=1)

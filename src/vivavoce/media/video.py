@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -59,10 +60,13 @@ class VideoWriter:
         fps: float,
         *,
         sound: Path | None = None,
+        seconds: Fraction | None = None,
         provenance: Provenance,
         alpha: bool = False,
     ) -> None:
         """Sizes in pixels, even; `sound` is any file with sound, and is cut where the pictures end.
+
+        Where the video's pictures end within a frame of `seconds`, the sound ends there instead.
 
         Raises OutputError if the file cannot be written there, InputError if `sound` has no sound.
         """
@@ -74,6 +78,7 @@ class VideoWriter:
         self._suffix = path.suffix.lower()
         self._shape = (height, width, 4 if alpha else 3)
         self._rate = frame_rate(fps)
+        self._seconds = seconds
         self._temporary = temporary_beside(path)
         self._jobs: deque[Future[None]] = deque()
         self._failed = False
@@ -187,4 +192,7 @@ class VideoWriter:
     def _flush(self) -> None:
         self._output.mux(self._stream.encode(None))
         if self._sound:
-            self._sound.finish(self.frames / self._rate)
+            end = self.frames / self._rate
+            if self._seconds is not None and abs(self._seconds - end) * self._rate < 1:
+                end = self._seconds
+            self._sound.finish(end)

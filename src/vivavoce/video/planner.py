@@ -126,6 +126,22 @@ def make_plan(
     return Planned(plan, model.embeddings(question, plan.base))
 
 
+def planned_by(
+    model: OmniModel | None,
+    plan: Plan,
+    portrait: Portrait,
+    speech: Float32[np.ndarray, " n"],
+    *,
+    wishes: Sequence[str] = (),
+) -> Planned:
+    """A plan that somebody wrote, `wishes` appended, with the model's own reading of it where there is one."""
+    plan = _wished(plan, wishes)
+    if model is None:
+        return Planned(plan, None)
+    prompt = BRIEF.prompt.format(seconds=len(speech) / SPEECH_RATE)
+    return Planned(plan, model.embeddings(Question(prompt, _picture(portrait), speech), plan.base))
+
+
 def read_brief(answer: str, seconds: float) -> Plan:
     """A plan whose base is the brief that a model answered, in the fixed format of fig. S3, and no phases.
 

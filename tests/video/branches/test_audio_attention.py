@@ -1,11 +1,12 @@
 """Windows against eq. 3 by hand; the audio branch in both backbones: identity, who hears what, gains, masks."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tiny import VACE, WAN
-from vivavoce.timing import video_frames
+from vivavoce.timing import mirrored, video_frames
 from vivavoce.video.branches.audio import (
     AudioAttention,
     AudioProjector,
@@ -46,44 +47,56 @@ def entered(branch: AudioAttention, tokens: Tensor, conditions: dict, grid: Grid
     return prepared
 
 
-def heard(latents: int = LATENTS, batch: int = 2) -> Tensor:
-    return torch.randn(batch, video_frames(latents), AUDIO)
+def heard(latents: int = LATENTS, batch: int = 2, reach: int = 1) -> Tensor:
+    return torch.randn(batch, video_frames(latents) + 2 * reach, AUDIO)
 
 
 # --- windows and projector
 
 
-def test_windows_at_the_borders_are_equation_3():
+def test_windows_at_the_ends_of_a_recording_are_equation_3():
     """F = 5, k = 2: the frames that eq. 3 puts side by side, written down with its mirror padding."""
     windows = [[2, 1, 0, 1, 2], [1, 0, 1, 2, 3], [0, 1, 2, 3, 4], [1, 2, 3, 4, 3], [2, 3, 4, 3, 2]]
-    audio = torch.randn(2, 5, AUDIO)
-    given = latent_windows(audio, 2)
+    audio = torch.randn(2, 5, AUDIO, dtype=torch.float64)
+    given = latent_windows(audio[:, mirrored(np.arange(-2, 7), 5)], 2)
     assert given.shape == (2, 2, 4 * 5 * AUDIO)
     for latent, frames in enumerate([[0, 0, 0, 0], [1, 2, 3, 4]]):
         side_by_side = [audio[:, j] for i in frames for j in windows[i]]
         assert torch.equal(given[:, latent], torch.cat(side_by_side, 1))
 
 
+def test_a_chunk_hears_its_neighbours_as_the_whole_recording_does():
+    whole = heard(7, reach=2)
+    # Frames 8 to 16 and two to either side; its first latent is one frame alone, the others are the whole's.
+    chunk = latent_windows(whole[:, 8 : 17 + 4], 2)
+    assert torch.equal(chunk[:, 1:], latent_windows(whole, 2)[:, 3:5])
+
+
 def test_81_frames_become_tokens_of_21_latents_each_from_its_own_window():
     projector = AudioProjector(AUDIO, WIDTH, reach=2, tokens_per_latent=3, hidden=16)
-    audio = heard(21)
+    audio = heard(21, reach=2)
     given = projector(audio)
     assert given.shape == (2, 21, 3, WIDTH)
     first, _, second = projector.mlp
     by_hand = second(nn.functional.gelu(first(latent_windows(audio, 2)[1, 7])))
     torch.testing.assert_close(given[1, 7].flatten(), by_hand)
-    # Frame 40 is in latent 10 (37 .. 40) and within two frames of latent 11 (41 .. 44), of no other.
-    audio[:, 40] += 1
-    changed = (projector(audio) - given).abs().amax((0, 2, 3)) > 0
-    assert changed.nonzero().flatten().tolist() == [10, 11]
+    # Frame 40 is in latent 10 (37 .. 40) and within two frames of latent 11 (41 .. 44), of no other; frame -1, a
+    # neighbour, within two of frames 0 and 1, and frame 82 of frame 80 alone.
+    for frame, latents in ((40, [10, 11]), (-1, [0, 1]), (82, [20])):
+        other = audio.clone()
+        other[:, 2 + frame] += 1
+        changed = (projector(other) - given).abs().amax((0, 2, 3)) > 0
+        assert changed.nonzero().flatten().tolist() == latents
 
 
 def test_features_of_another_width_or_length_are_refused():
     projector = AudioProjector(AUDIO, WIDTH)
     with pytest.raises(ValueError, match="width 6, not 7"):
-        projector(torch.zeros(1, 5, 7))
+        projector(torch.zeros(1, 9, 7))
     with pytest.raises(ValueError, match="not 6"):
-        projector(torch.zeros(1, 6, AUDIO))
+        projector(torch.zeros(1, 10, AUDIO))
+    with pytest.raises(ValueError, match="not 0"):
+        projector(torch.zeros(1, 4, AUDIO))
 
 
 # --- gains
@@ -114,7 +127,7 @@ def test_the_residual_is_the_attention_of_the_block_times_its_gain(frame_wise, g
             frames = [attention(tokens[:, 6 * t : 6 * t + 6], audio[:, t]) for t in range(LATENTS)]
             attended = torch.cat(frames, 1)
         else:
-            rotary = prepared["audio.query_rotary"], prepared["audio.key_rotary"]
+            rotary = tuple(prepared["audio.rotary"].repeat_interleave(n, 1) for n in (6, 2))
             attended = attention(tokens, audio.flatten(1, 2), rotary=rotary)
         assert attended.abs().max() > 0.1
         expected = (1.0 if gain == flat_gain(4) else ((layer + 1) / 4) ** 1.5) * attended
@@ -200,9 +213,10 @@ def test_places_differ(backbone):
 def frames_changed(branch: AudioAttention, layer: int, latent: int) -> list[int]:
     """The latent frames whose residual changes when the speech of one of them does."""
     torch.manual_seed(8)
-    tokens, audio = torch.randn(2, 30, WIDTH), heard()
+    reach = branch.projector.reach
+    tokens, audio = torch.randn(2, 30, WIDTH), heard(reach=reach)
     other = audio.clone()
-    other[:, max(0, 4 * latent - 3) : 4 * latent + 1] += 1
+    other[:, reach + max(0, 4 * latent - 3) : reach + 4 * latent + 1] += 1
     residuals = [
         branch.residual(layer, tokens, entered(branch, tokens, {"audio": sound})) for sound in (audio, other)
     ]
@@ -216,7 +230,6 @@ def test_frame_wise_attention_is_block_diagonal(layer):
     alone = trained(branch_of(frame_wise=True, reach=0))
     assert [frames_changed(alone, layer, t) for t in range(LATENTS)] == [[0], [1], [2], [3], [4]]
     # A reach of one frame lets the neighbours overhear, through their windows and through nothing else.
-    # Latent 0 holds frame 0 alone, whose window reaches frame 1 on both sides by mirroring.
     reaching = trained(branch_of(frame_wise=True, reach=1))
     assert [frames_changed(reaching, layer, t) for t in (0, 2, 4)] == [[0, 1], [1, 2, 3], [3, 4]]
     everywhere = trained(branch_of(frame_wise=False, reach=0))
@@ -226,7 +239,7 @@ def test_frame_wise_attention_is_block_diagonal(layer):
 @torch.no_grad()
 def test_the_speech_of_two_frames_exchanged_is_noticed_by_its_time_alone():
     """Without positions, attention over all latents would not know when something is said."""
-    branch = trained(branch_of(frame_wise=False, reach=0))
+    branch = trained(branch_of(frame_wise=False))
     tokens = torch.randn(2, 30, WIDTH)
     prepared = entered(branch, tokens, {"audio": heard()})
     exchanged = prepared | {"audio.tokens": prepared["audio.tokens"][:, [0, 3, 2, 1, 4]]}
@@ -247,11 +260,10 @@ def test_positions_begin_at_the_chunk_and_only_their_differences_count():
     tokens, conditions = torch.randn(2, 30, WIDTH), {"audio": heard()}
     here = entered(branch, tokens, conditions)
     later = entered(branch, tokens, conditions, Grid(LATENTS, 2, 3, first=40))
-    # The first rate of RoPE is one radian a latent frame; six video tokens and two audio tokens share a time.
+    # The first rate of RoPE is one radian a latent frame.
     times = torch.arange(40, 40 + LATENTS).double()
-    expected = times.repeat_interleave(6).cos().float()
-    torch.testing.assert_close(later["audio.query_rotary"][0, :, 0], expected)
-    torch.testing.assert_close(later["audio.key_rotary"][1, :, 0], times.repeat_interleave(2).sin().float())
+    expected = torch.stack([times.cos(), times.sin()]).float()
+    torch.testing.assert_close(later["audio.rotary"][:, :, 0], expected)
     torch.testing.assert_close(
         branch.residual(2, tokens, later), branch.residual(2, tokens, here), rtol=1e-4, atol=1e-4
     )
@@ -274,7 +286,7 @@ def test_pictures_hear_nothing(frame_wise):
 
 
 def test_masked_audio_is_replaced_and_nothing_else():
-    branch = branch_of(frame_wise=True, maskable=True, reach=0)
+    branch = branch_of(frame_wise=True, maskable=True)
     tokens, audio = torch.randn(2, 30, WIDTH), heard()
     plain = entered(branch, tokens, {"audio": audio})["audio.tokens"]
     keep = torch.ones(2, LATENTS, dtype=torch.bool)

@@ -133,7 +133,7 @@ def test_in_the_backbone_the_pose_reaches_the_audio_and_the_audio_the_video():
     projector = AudioProjector(6, WIDTH, tokens_per_latent=WINDOW)
     audio = AudioAttention(projector, flat_gain(2), heads=HEADS, frame_wise=True)
     pose, refinement = PoseAdapter(WIDTH, stride=16, channels=8), AudioRefinement(WIDTH, heads=HEADS)
-    conditions = {"audio": torch.randn(2, 9, 6), "pose": torch.rand(2, 3, 9, 32, 48)}
+    conditions = {"audio": torch.randn(2, 9 + 4, 6), "pose": torch.rand(2, 3, 9, 32, 48)}
 
     def drawn(*branches: Branch) -> Tensor:
         return model(**inputs, branches=branches, conditions=conditions).sample

@@ -1,4 +1,4 @@
-"""The loop on fields whose exact solution is known, Wan's noise levels, seeds, and given frames."""
+"""The loop on fields whose exact solution is known, Wan's noise levels, and seeds."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from vivavoce import flow
 from vivavoce.errors import InputError
-from vivavoce.video.sample.sampler import SOLVERS, Given, noise, sample, schedule, token_times
+from vivavoce.video.sample.sampler import SOLVERS, noise, sample, schedule
 
 SHAPE = (2, 4, 3, 2, 2)
 BOTH = pytest.mark.parametrize("solver", ["unipc", "euler"])
@@ -22,7 +22,7 @@ def data():
 def test_a_straight_path_is_followed_exactly_in_any_number_of_steps(data, solver, steps):
     eps, done = noise(SHAPE, 0), []
     x = sample(
-        lambda x, t: flow.velocity(data, eps),
+        lambda x, sigma: flow.velocity(data, eps),
         eps,
         steps=steps,
         shift=5.0,
@@ -36,8 +36,8 @@ def test_a_straight_path_is_followed_exactly_in_any_number_of_steps(data, solver
 def gaussian(mean: float, deviation: float):
     """The exact velocity towards normally distributed data, and where the flow takes a noise z: mean + deviation z."""
 
-    def velocity(x, t):
-        s = t.double().view(-1, 1, 1, 1, 1) / 1000
+    def velocity(x, sigma):
+        s = sigma.double().view(-1, 1, 1, 1, 1)
         variance = (1 - s) ** 2 * deviation**2 + s**2
         slope = (s - (1 - s) * deviation**2) / variance
         return (-mean + slope * (x.double() - (1 - s) * mean)).float()
@@ -67,14 +67,14 @@ def test_the_levels_are_wans_shifted_once():
 def test_the_network_is_told_the_levels_that_the_solver_steps_on(solver):
     told = []
 
-    def velocity(x, t):
-        told.append(t)
+    def velocity(x, sigma):
+        told.append(sigma)
         return torch.zeros_like(x)
 
     sample(velocity, noise(SHAPE, 0), steps=4, shift=5.0, solver=solver)
-    assert all(t.shape == (2,) for t in told)
+    assert all(sigma.shape == (2,) for sigma in told)
     torch.testing.assert_close(
-        torch.stack(told)[:, 0], torch.tensor([1000, 937.5, 1000 * 5 / 6, 625]), rtol=2e-6, atol=1e-4
+        torch.stack(told)[:, 0], torch.tensor([1, 0.9375, 5 / 6, 0.625]), rtol=2e-6, atol=1e-7
     )
 
 
@@ -105,33 +105,10 @@ def test_the_same_seed_gives_the_same_latents(solver):
 
 
 @BOTH
-def test_given_frames_stay_and_have_time_zero(data, solver):
-    frames = torch.tensor([[True, False, False], [True, True, False]])
-    given, seen, eps = Given(data, frames), [], noise(SHAPE, 1)
-    keep = frames[:, None, :, None, None].expand(SHAPE)
-
-    def velocity(x, t):
-        seen.append((x.clone(), t.clone()))
-        return flow.velocity(2 * data, eps) + 100 * keep  # whatever is predicted there counts for nothing
-
-    x = sample(velocity, eps, steps=4, shift=5.0, solver=solver, given=given)
-    assert torch.equal(x[keep], data[keep])
-    torch.testing.assert_close(x[~keep], 2 * data[~keep], rtol=1e-4, atol=1e-4)
-    for (at, times), level in zip(seen, schedule(4, 5.0), strict=True):
-        assert torch.equal(at[keep], data[keep])
-        torch.testing.assert_close(times, (~frames) * 1000 * level.float(), rtol=2e-6, atol=1e-4)
-    assert torch.equal(seen[0][0][~keep], eps[~keep])
-
-
-def test_every_token_of_a_frame_has_its_time():
-    assert token_times(torch.tensor([[0.0, 5.0, 9.0]]), 2).tolist() == [[0, 0, 5, 5, 9, 9]]
-
-
-@BOTH
 def test_half_precision_predictions_are_stepped_in_single(data, solver):
     """Three quarters are exact in half precision, a thirteenth of them is not: only the latents hold it."""
     eps, v = noise(SHAPE, 0), torch.full(SHAPE, 0.75, dtype=torch.bfloat16)
-    x = sample(lambda x, t: v, eps, steps=13, shift=5.0, solver=solver)
+    x = sample(lambda x, sigma: v, eps, steps=13, shift=5.0, solver=solver)
     assert x.dtype == torch.float32
     torch.testing.assert_close(x, eps - 0.75, rtol=1e-4, atol=1e-4)
 

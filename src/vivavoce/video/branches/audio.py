@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vivavoce.timing import FACTOR, frames_of_latents, latent_frames, mirrored_windows
+from vivavoce.timing import FACTOR, frames_of_latents, latent_frames
 from vivavoce.video.branches.attention import PreNormCrossAttention, rotary_table
 from vivavoce.video.branches.audio_mask import MaskEmbedding
 from vivavoce.video.wan.sockets import Branch, Conditions, Grid, Moment, Place
@@ -19,8 +19,9 @@ from vivavoce.video.wan.sockets import Branch, Conditions, Grid, Moment, Place
 class AudioProjector(nn.Module):
     """Speech features at video rate to audio tokens at latent rate (PhysAvatar eq. 3 and Proj_aud).
 
-    Every frame sees `reach` frames to either side, mirrored at the ends; the windows of the four frames of a
-    latent lie side by side before a perceptron of two layers.
+    Every frame sees `reach` frames to either side, those outside the clip included: `timing.mirrored` names them at
+    the ends of a recording (the mirror padding of eq. 3), and within it they are the neighbours that are there.
+    The windows of the four frames of a latent lie side by side before a perceptron of two layers.
     """
 
     def __init__(
@@ -44,8 +45,8 @@ class AudioProjector(nn.Module):
             nn.Linear(hidden, tokens_per_latent * width),
         )
 
-    def forward(self, audio: Float[Tensor, "B F A"]) -> Float[Tensor, "B f m D"]:
-        """`tokens_per_latent` tokens for each of the f = 1 + (F - 1) / 4 latent frames.
+    def forward(self, audio: Float[Tensor, "B N A"]) -> Float[Tensor, "B f m D"]:
+        """`tokens_per_latent` tokens for each of the f = 1 + (F - 1) / 4 latent frames; N = F + 2 reach.
 
         Raises ValueError for features of another width, or where F is not 1 more than a multiple of 4.
         """
@@ -57,13 +58,14 @@ class AudioProjector(nn.Module):
         return tokens.unflatten(2, (self.tokens_per_latent, self.width))
 
 
-def latent_windows(audio: Float[Tensor, "B F A"], reach: int) -> Float[Tensor, "B f W"]:
+def latent_windows(audio: Float[Tensor, "B N A"], reach: int) -> Float[Tensor, "B f W"]:
     """For each latent frame the windows (PhysAvatar eq. 3) of its four frames: W = 4 (2 reach + 1) A.
 
-    Raises ValueError where F is not 1 more than a multiple of 4.
+    N = F + 2 reach: the F frames of the clip between `reach` neighbours on either side. Raises ValueError where
+    F is not 1 more than a multiple of 4.
     """
-    frames = audio.shape[1]
-    windows = mirrored_windows(frames, reach)[frames_of_latents(latent_frames(frames))]
+    frames = frames_of_latents(latent_frames(audio.shape[1] - 2 * reach))
+    windows = frames[..., None] + np.arange(2 * reach + 1)
     return audio[:, torch.from_numpy(windows).to(audio.device)].flatten(2)
 
 
@@ -91,7 +93,8 @@ class AudioAttention(Branch):
     eq. 7); otherwise all of it, with rotary positions in latent time (PhysAvatar section 3.3). `maskable`: with
     a learned embedding in the place of hidden audio tokens (PhysAvatar Alg. 1).
 
-    Conditions read: "audio" (B, F, A) and, in training, "audio_mask" (B, f), False where a token is hidden.
+    Conditions read: "audio" (B, F + 2 reach, A), the projector's `reach` neighbours of the clip's F frames on either
+    side, and, in training, "audio_mask" (B, f), False where a token is hidden.
     Prepared for the blocks, and for branches after this one to refine: "audio.tokens" (B, f, m, D).
     """
 
@@ -123,7 +126,7 @@ class AudioAttention(Branch):
     def enter(
         self, tokens: Float[Tensor, "B L D"], conditions: Conditions, moment: Moment
     ) -> tuple[Float[Tensor, "B L D"], Conditions]:
-        """Audio tokens, and with them the positions where the attention is not frame-wise.
+        """Audio tokens, and with them the rotary positions of latent frames where attention is not frame-wise.
 
         Raises ValueError without "audio", for audio of another length than the video, and for "audio_mask"
         where the branch is not `maskable`.
@@ -141,16 +144,10 @@ class AudioAttention(Branch):
                 raise ValueError('"audio_mask" is for audio attention with maskable=True alone')
             audio = self.mask(audio, conditions["audio_mask"])
         prepared = {"audio.tokens": audio, "audio.references": _reference_residual(tokens, grid)}
-        return tokens, {**conditions, **prepared, **({} if self.frame_wise else self._positions(audio, grid))}
-
-    def _positions(self, audio: Float[Tensor, "B f m D"], grid: Grid) -> dict[str, Tensor]:
-        """Rotary tables in latent time: a position for all tokens of a frame, and for all its audio tokens."""
-        frames, tokens = audio.shape[1:3]
-        table = rotary_table(self.head_dim, grid.first + np.arange(frames)).to(audio.device)
-        return {
-            "audio.query_rotary": table.repeat_interleave(grid.per_frame, dim=1),
-            "audio.key_rotary": table.repeat_interleave(tokens, dim=1),
-        }
+        if not self.frame_wise:
+            times = grid.first + np.arange(audio.shape[1])
+            prepared["audio.rotary"] = rotary_table(self.head_dim, times).to(audio.device)
+        return tokens, {**conditions, **prepared}
 
     def residual(
         self, layer: int, tokens: Float[Tensor, "B L D"], conditions: Conditions
@@ -161,18 +158,21 @@ class AudioAttention(Branch):
         if not self.gain[layer]:
             return None
         attention = cast(PreNormCrossAttention, self.attentions[str(layer)])
-        references = conditions["audio.references"]
-        video, audio = tokens[:, references.shape[1] :], conditions["audio.tokens"]
+        references, audio = conditions["audio.references"], conditions["audio.tokens"]
+        pictures, frames = references.shape[1], audio.shape[1]
+        by_frame = tokens.unflatten(1, (pictures + frames, -1))
+        video, cells = by_frame[:, pictures:], by_frame.shape[2]
         if self.frame_wise:
-            by_frame = video.unflatten(1, (audio.shape[1], -1))
-            attended = attention.frame_wise(by_frame, audio).flatten(1, 2)
+            attended = attention.frame_wise(video, audio).flatten(1, 2)
         else:
-            rotary = conditions["audio.query_rotary"], conditions["audio.key_rotary"]
-            attended = attention(video, audio.flatten(1, 2), rotary=rotary)
-        return torch.cat([references, self.gain[layer] * attended], dim=1)
+            times = conditions["audio.rotary"]
+            rotary = tuple(times.repeat_interleave(each, dim=1) for each in (cells, audio.shape[2]))
+            attended = attention(video.flatten(1, 2), audio.flatten(1, 2), rotary=rotary)
+        nothing = references.expand(-1, -1, cells, -1).flatten(1, 2)
+        return torch.cat([nothing, self.gain[layer] * attended], dim=1)
 
 
-def _reference_residual(tokens: Float[Tensor, "B L D"], grid: Grid) -> Float[Tensor, "B R D"]:
-    """Nothing to add to the tokens of reference pictures; its length tells `residual` how many they are."""
+def _reference_residual(tokens: Float[Tensor, "B L D"], grid: Grid) -> Float[Tensor, "B R 1 D"]:
+    """Nothing to add to a reference picture; its length tells `residual` how many they are."""
     batch, _, width = tokens.shape
-    return tokens.new_zeros(1, 1, 1).expand(batch, grid.references * grid.per_frame, width)
+    return tokens.new_zeros(1, 1, 1, 1).expand(batch, grid.references, 1, width)

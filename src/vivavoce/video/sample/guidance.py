@@ -32,7 +32,7 @@ v_0 + s_t (v_text - v_0) + s_a (v_full - v_text). `audio_first` is MultiTalk's a
 v_0 + s_a (v_audio - v_0) + s_t (v_full - v_audio).
 """
 
-_FOLLOWERS: Mapping[str, tuple[str, ...]] = {"text": ("phases",)}
+_FOLLOWERS: Mapping[str, tuple[str, ...]] = {"text": ("phases", "plan")}
 """Entries that only say something about another one, and go with it."""
 
 
@@ -105,7 +105,7 @@ def variants(
     """Conditions (B, ...) as (K B, ...) for a batch of K evaluations, the first B for the first of them.
 
     A dropped condition becomes its entry in `nulls`, broadcast to its shape (text: the embedding of the empty
-    prompt), and zeros where there is none. `phases` go with the text they number. Raises ValueError for a
+    prompt), and zeros where there is none. Phases and the planner's words go with the text. Raises ValueError for a
     dropped condition that is not there: `Chain.among` leaves its link out.
     """
     for name in frozenset().union(*dropped) - set(conditions):

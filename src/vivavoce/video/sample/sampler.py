@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from vivavoce.errors import InputError
-from vivavoce.flow import STEPS, shifted, timestep
+from vivavoce.flow import STEPS, shifted
 
-Velocity = Callable[[Float[Tensor, "B C f h w"], Float[Tensor, "..."]], Float[Tensor, "B C f h w"]]
-"""v(x, timestep): timesteps in [0, 1000] are (B,), or (B, f) where some latent frames are given."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """Latent frames that are known beforehand and stay as they are, with time 0 (Wan 2.2 TI2V's first frame)."""
-
-    latents: Float[Tensor, "B C f h w"]
-    """Read only at the frames that are given."""
-    frames: Bool[Tensor, "B f"]
-
-    def into(self, x: Float[Tensor, "B C f h w"]) -> Float[Tensor, "B C f h w"]:
-        """`x` with the given frames in their places."""
-        return torch.where(self.frames[:, None, :, None, None], self.latents.to(x), x)
+Velocity = Callable[[Float[Tensor, "B C f h w"], Float[Tensor, " B"]], Float[Tensor, "B C f h w"]]
+"""v(x, sigma), at noise levels in [0, 1]."""
 
 
 def schedule(steps: int, shift: float) -> Float[Tensor, " n"]:
@@ -63,7 +49,6 @@ def sample(
     steps: int,
     shift: float,
     solver: str = "unipc",
-    given: Given | None = None,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> Float[Tensor, "B C f h w"]:
     """Latents (float32) that the noise `start` leads to in `steps` evaluations of `velocity`.
@@ -74,30 +59,22 @@ def sample(
     scheduler = _scheduler(solver, schedule(steps, shift))
     x = start.float()
     for i in range(steps):
-        x = x if given is None else given.into(x)
-        v = velocity(x, _times(scheduler.sigmas[i].to(x.device), x, given))
+        v = velocity(x, scheduler.sigmas[i].to(x).expand(x.shape[0]))
         x = scheduler.step(v.float(), scheduler.timesteps[i], x, return_dict=False)[0]
         on_step(i + 1)
-    return x if given is None else given.into(x)
+    return x
 
 
-def token_times(times: Float[Tensor, "B f"], per_frame: int) -> Float[Tensor, "B L"]:
-    """Each latent frame's time for each of its tokens, in the backbone's order (frames outermost)."""
-    return times.repeat_interleave(per_frame, dim=1)
-
-
-def _times(sigma: Float[Tensor, ""], x: Tensor, given: Given | None) -> Float[Tensor, "..."]:
-    time = timestep(sigma)
-    if given is None:
-        return time.expand(x.shape[0])
-    return time * (~given.frames).to(time)
+def solver_named(name: str) -> Callable[[], Any]:
+    """The maker of a solver in `SOLVERS`. Raises InputError for another name."""
+    if name not in SOLVERS:
+        raise InputError(f"There is no solver {name!r}: choose one of {', '.join(SOLVERS)}.")
+    return SOLVERS[name]
 
 
 def _scheduler(solver: str, sigmas: Float[Tensor, " n"]) -> Any:
     """A solver on exactly these sigmas: its own shift stays 1, since both would shift what they are given."""
-    if solver not in SOLVERS:
-        raise InputError(f"There is no solver {solver!r}: choose one of {', '.join(SOLVERS)}.")
-    scheduler = SOLVERS[solver]()
+    scheduler = solver_named(solver)()
     scheduler.set_timesteps(sigmas=sigmas.numpy())
     scheduler.set_begin_index(0)  # rounded timesteps of many steps coincide: the solver must not look them up
     return scheduler

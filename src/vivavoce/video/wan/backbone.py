@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan_vace import WanVACETransformer3DModel
 from diffusers.utils.peft_utils import apply_lora_scale
@@ -20,6 +19,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vivavoce.video.wan.blocks import TrunkBlock, VaceBlock
+from vivavoce.video.wan.context_parallel import Share
 from vivavoce.video.wan.rope import OffsetRotary
 from vivavoce.video.wan.sockets import Branch, Conditions, Grid, Moment, enter_all, of_stack
 
@@ -44,6 +44,7 @@ class _Pass:
     modulation: Float[Tensor, "..."]
     rotary: tuple[Tensor, Tensor]
     grid: Grid
+    share: Share
     conditions: Conditions
     branches: Sequence[Branch]
     taps: dict[str, Tensor]
@@ -51,6 +52,9 @@ class _Pass:
 
 class _Backbone:
     """What both classes do alike around their blocks."""
+
+    _cp_plan: ClassVar = {}
+    """Nothing for diffusers to split: under context parallelism each pass takes its `Share` by itself."""
 
     def _adopt(self: Any) -> None:
         """Give the modules that diffusers built this project's `forward`: the parameters stay what they are."""
@@ -65,7 +69,7 @@ class _Backbone:
         latents: Float[Tensor, "B C f h w"],
         timestep: Shaped[Tensor, "..."],
         text: Float[Tensor, "B S E"],
-        image: Float[Tensor, "B N E"] | None,
+        image: Float[Tensor, "B N I"] | None,
         first: int,
         references: int,
     ) -> _Pass:
@@ -82,7 +86,9 @@ class _Backbone:
         if image is not None:
             text = torch.concat([image, text], dim=1)
         grid = Grid(frames, rows, columns, first, references)
-        return _Pass(tokens, text, temb, modulation, rotary, grid, {}, (), {})
+        parallel = self._parallel_config and self._parallel_config.context_parallel_config
+        share = Share.of(parallel, grid, self.config.num_attention_heads)
+        return _Pass(tokens, text, temb, modulation, rotary, grid, share, {}, (), {})
 
     def _enter(
         self: Any,
@@ -99,6 +105,10 @@ class _Backbone:
         state.branches = branches
         state.tokens, state.conditions = enter_all(branches, state.tokens, conditions, moment)
         state.taps = dict.fromkeys(taps)  # type: ignore[assignment]
+        part = state.share.part
+        state.tokens, state.rotary = part(state.tokens), (part(state.rotary[0]), part(state.rotary[1]))
+        if timestep.ndim == 2:
+            state.temb, state.modulation = part(state.temb), part(state.modulation)
 
     def _trunk(self: Any, state: _Pass, hints: Mapping[int, Tensor]) -> None:
         for i, block in enumerate(self.blocks):
@@ -124,9 +134,11 @@ class _Backbone:
             shift, scale = (part.to(state.tokens.device) for part in parts)
         tokens = (self.norm_out(state.tokens.float()) * (1 + scale) + shift).type_as(state.tokens)
         g, patch = state.grid, self.config.patch_size
-        cells = self.proj_out(tokens).reshape(shape[0], g.frames, g.height, g.width, *patch, -1)
+        cells = state.share.whole(self.proj_out(tokens)).reshape(
+            shape[0], g.frames, g.height, g.width, *patch, -1
+        )
         sample = cells.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
-        return Drawn(sample, state.taps)
+        return Drawn(sample, {name: state.share.whole(tap) for name, tap in state.taps.items()})
 
 
 class WanBackbone(_Backbone, WanTransformer3DModel):
@@ -146,7 +158,7 @@ class WanBackbone(_Backbone, WanTransformer3DModel):
         hidden_states: Float[Tensor, "B C f h w"],
         timestep: Shaped[Tensor, "..."],
         encoder_hidden_states: Float[Tensor, "B S E"],
-        encoder_hidden_states_image: Float[Tensor, "B N E"] | None = None,
+        encoder_hidden_states_image: Float[Tensor, "B N I"] | None = None,
         *,
         branches: Sequence[Branch] = (),
         conditions: Conditions | None = None,
@@ -173,18 +185,6 @@ class VaceBackbone(_Backbone, WanVACETransformer3DModel):
 
     _no_split_modules = ["TrunkBlock", "VaceBlock"]
     _repeated_blocks = ["TrunkBlock", "VaceBlock"]
-    _cp_plan = {
-        "rope": {
-            0: ContextParallelInput(split_dim=1, expected_dims=4, split_output=True),
-            1: ContextParallelInput(split_dim=1, expected_dims=4, split_output=True),
-        },
-        "blocks.0": {"hidden_states": ContextParallelInput(split_dim=1, expected_dims=3)},
-        "vace_blocks.0": {
-            "hidden_states": ContextParallelInput(split_dim=1, expected_dims=3),
-            "control_hidden_states": ContextParallelInput(split_dim=1, expected_dims=3),
-        },
-        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
-    }
 
     @functools.wraps(WanVACETransformer3DModel.__init__)
     def __init__(self, **config: Any) -> None:
@@ -197,7 +197,7 @@ class VaceBackbone(_Backbone, WanVACETransformer3DModel):
         hidden_states: Float[Tensor, "B C f h w"],
         timestep: Shaped[Tensor, "..."],
         encoder_hidden_states: Float[Tensor, "B S E"],
-        encoder_hidden_states_image: Float[Tensor, "B N E"] | None = None,
+        encoder_hidden_states_image: Float[Tensor, "B N I"] | None = None,
         control_hidden_states: Float[Tensor, "B 96 f h w"] | None = None,
         control_hidden_states_scale: Float[Tensor, " K"] | None = None,
         *,
@@ -229,7 +229,7 @@ class VaceBackbone(_Backbone, WanVACETransformer3DModel):
         self, state: _Pass, control: Float[Tensor, "B L D"], scale: Float[Tensor, " K"] | None
     ) -> dict[int, Tensor]:
         """What each VACE block adds behind its block of the main stack, by that block's number."""
-        layers = self.config["vace_layers"]
+        layers, control = self.config["vace_layers"], state.share.part(control)
         scale = control.new_ones(len(layers)) if scale is None else scale
         if len(scale) != len(layers):
             raise ValueError(f"{len(scale)} scales for {len(layers)} VACE blocks")

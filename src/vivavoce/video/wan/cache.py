@@ -40,6 +40,12 @@ def check_cache(name: str) -> None:
     raise InputError(f"There is no cache {name!r}: use {FIRST_BLOCK}.")
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise InputError unless a change can be compared with it."""
+    if not 0 <= threshold <= 1:
+        raise InputError(f"A cache threshold of {threshold:g} is out of bounds: give a number from 0 to 1.")
+
+
 @contextmanager
 def cached(model: WanBackbone | VaceBackbone, name: str, threshold: float = 0.05) -> Iterator[None]:
     """Within it, `model` skips all blocks but the first where that one's residual changed by at most `threshold`.
@@ -53,8 +59,12 @@ def cached(model: WanBackbone | VaceBackbone, name: str, threshold: float = 0.05
     Raises InputError for a cache that is refused or unknown, and for a threshold outside [0, 1].
     """
     check_cache(name)
-    if not 0 <= threshold <= 1:
-        raise InputError(f"A cache threshold of {threshold:g} is out of bounds: give a number from 0 to 1.")
+    check_threshold(threshold)
+    if getattr(model, "_parallel_config", None) is not None:
+        raise InputError(
+            "A cache decides in each process by its own part of the tokens, and they would wait for each other for "
+            "ever: leave the cache out, or draw on one device."
+        )
     model.enable_cache(FirstBlockCacheConfig(threshold=threshold))
     try:
         yield

@@ -64,7 +64,11 @@ class Branch(nn.Module, ABC):
     def residual(
         self, layer: int, tokens: Float[Tensor, "B L D"], conditions: Conditions
     ) -> Float[Tensor, "B L D"] | None:
-        """What to add to the tokens at block `layer` of the stack, None for nothing."""
+        """What to add to the tokens at block `layer` of the stack, None for nothing.
+
+        The tokens are the same cells of every frame, reference pictures first: all cells, as in `enter`, but under
+        context parallelism only this process's own.
+        """
 
 
 @dataclass(frozen=True)

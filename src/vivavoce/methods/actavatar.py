@@ -1,0 +1,101 @@
+"""ActAvatar: TI2V 5B, phases in the text, audio that grows with depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vivavoce.methods.miniature import SMALL, SMALL_WAN
+from vivavoce.methods.wan import TI2V_5B, VAE_2_2
+from vivavoce.video.branches.audio import AudioAttention, AudioProjector, progressive_gain
+from vivavoce.video.branches.phases import PhaseEmbedding, prompt_blocks
+from vivavoce.video.config import EncoderConfig, VideoConfig
+from vivavoce.video.maker import Maker, Scene, Span
+from vivavoce.video.network import AvatarNetwork
+from vivavoce.video.plan import Plan
+from vivavoce.video.planner import PHASES, Form
+from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
+from vivavoce.video.wan.sockets import Conditions
+
+REACH = 2
+"""Frames of speech that a frame sees on either side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActAvatarConfig(VideoConfig):
+    """ActAvatar's own numbers beside those of every method."""
+
+    gamma: float
+    """Of the audio's growth with depth (eq. 5)."""
+    phases: int
+    """How many phases have an embedding; a plan of more is refused."""
+
+    def build(self, backbone: WanBackbone | VaceBackbone | None = None) -> ActAvatar:
+        return ActAvatar(self, backbone)
+
+    @property
+    def form(self) -> Form:
+        return PHASES
+
+
+class ActAvatar(AvatarNetwork):
+    """The network of ActAvatar (section 3)."""
+
+    config: ActAvatarConfig
+
+    def __init__(self, config: ActAvatarConfig, backbone: WanBackbone | VaceBackbone | None = None) -> None:
+        t = config.transformer
+        width, heads = t["num_attention_heads"] * t["attention_head_dim"], t["num_attention_heads"]
+        audio = AudioAttention(
+            AudioProjector(config.encoder.width, width, reach=REACH),
+            progressive_gain(t["num_layers"], config.gamma),
+            heads=heads,
+            frame_wise=True,
+        )
+        super().__init__(
+            config, backbone, {"audio": audio}, {"phases": PhaseEmbedding(config.phases, t["text_dim"])}
+        )
+
+    def conditions(self, make: Maker, scene: Scene, span: Span) -> dict[str, Tensor]:
+        """The span's own part of the plan: windows are told in its own time, as in training (eq. 1)."""
+        plan = scene.plan.between(*span.seconds(scene.fps))
+        text = make.text(prompt_blocks(Plan(base=f"{self.config.prompt} {plan.base}", phases=plan.phases)))
+        return {
+            "text": text.features,
+            "phases": text.phases,
+            "words": text.words,
+            "audio": make.audio(scene, span, REACH),
+            **make.beginning(scene, span),
+        }
+
+    def text(self, conditions: Conditions) -> Float[Tensor, "B S E"]:
+        """The text with its phases (eq. 2); the backbone's text attention is then eq. 3."""
+        return self.extras["phases"](conditions["text"], conditions["phases"])
+
+
+ACTAVATAR = ActAvatarConfig(
+    name="actavatar",
+    paper="ActAvatar: action control by phases in text, audio that grows with depth",
+    backbone="wan",
+    transformer=TI2V_5B,
+    vae=VAE_2_2,
+    base="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+    encoder=EncoderConfig("wav2vec2", "wav2vec2 768x12", 768, "facebook/wav2vec2-base-960h"),
+    width=704,
+    height=1280,
+    fps=25.0,
+    chunk=125,
+    order="autoregressive",
+    steps=40,
+    shift=5.0,
+    scales={"text": 5.0, "audio": 5.0},
+    prompt="A person is speaking.",
+    modes=frozenset({"photo", "attention"}),
+    gamma=1.5,
+    phases=8,
+)
+"""As in the paper, section 4.1."""
+
+ACTAVATAR_MINIATURE = replace(ACTAVATAR, **SMALL, name="actavatar-miniature", transformer=SMALL_WAN)

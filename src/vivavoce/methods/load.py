@@ -1,0 +1,177 @@
+"""A method with its weights: from a diffusers folder, the hub, Wan's original files, or built small and untrained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+from vivavoce.errors import InputError, WeightsError
+from vivavoce.features.encoders import LogMelEncoder, SpeechEncoder, load_encoder
+from vivavoce.methods import find
+from vivavoce.video.config import VideoConfig
+from vivavoce.video.maker import Maker
+from vivavoce.video.method import VideoMethod
+from vivavoce.video.network import AvatarNetwork, backbone_of
+from vivavoce.video.text import TextEncoder, miniature_text_encoder
+from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
+from vivavoce.video.wan.convert import transformer_to_diffusers, vae_to_diffusers
+from vivavoce.weights import Base, Header, load_base, load_method, locate, save_method
+
+LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
+"""Every linear layer of a pretrained block."""
+_SEED = 0
+
+
+def load(
+    name: str | VideoConfig,
+    *,
+    base: str | Path | None = None,
+    weights: Path | None = None,
+    encoder: str | Path | None = None,
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+) -> VideoMethod:
+    """A method by its name in METHODS, or by its own config, ready to draw.
+
+    `base` is the pretrained model in place of the preset's hub name, `weights` the file of the method's own parts,
+    `encoder` the speech encoder's folder or hub name, `device` "auto" for a graphics card where there is one, `dtype`
+    the backbone's (bfloat16 on such a card). Whatever
+    no weights are given for is random and named in `untrained`; a base of real size never is.
+
+    Raises InputError for an unknown name or a device that is not there, WeightsError for weights that are missing or
+    do not fit.
+    """
+    config = find(name) if isinstance(name, str) else name
+    place = _device(device)
+    dtype = dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
+    source = base or config.base
+    speech = _speech_encoder(config, encoder, place)
+    if source is None:
+        backbone, vae, text = _small(config)
+    else:
+        backbone = load_backbone(config, source, dtype)
+        vae = load_vae(config, source)
+        text = TextEncoder.load(source, dtype=dtype, length=config.text_length)
+    network = config.build(backbone).to(place, dtype if source is not None else torch.float32)
+    if weights is not None:
+        load_parts(network, weights)
+    network.eval().requires_grad_(False)
+    placed: Any = vae.eval()
+    maker = Maker(placed.to(place), text.to(place), speech, size=(config.width, config.height))
+    missing = {"base": source, "the method's own parts": weights}
+    untrained = tuple(part for part, given in missing.items() if given is None)
+    return VideoMethod(config, network, maker, untrained)
+
+
+def load_backbone(config: VideoConfig, source: str | Path, dtype: torch.dtype) -> WanBackbone | VaceBackbone:
+    """The pretrained transformer. Raises WeightsError where it is missing, or not the one of `config`."""
+    cls = VaceBackbone if config.backbone == "vace" else WanBackbone
+    model: Any = load_base(
+        cls,
+        source,
+        subfolder="transformer",
+        config=config.transformer,
+        convert=transformer_to_diffusers,
+        dtype=dtype,
+    )
+    differing = {
+        key: model.config[key]
+        for key, value in config.transformer.items()
+        if not _same(model.config[key], value)
+    }
+    if differing:
+        found = ", ".join(f"{key} {value}" for key, value in sorted(differing.items()))
+        raise WeightsError(
+            f"{source} is another model than {config.name} stands on (its {found}): give {config.base or 'its base'}."
+        )
+    return model
+
+
+def load_vae(config: VideoConfig, source: str | Path) -> AutoencoderKLWan:
+    """The pretrained VAE, of a diffusers folder's `vae` or of the original release's `Wan..._VAE.pth`."""
+    folder = locate(source, subfolder="vae")
+    original = sorted(folder.glob("*VAE.pth")) if folder.is_dir() else []
+    return load_base(
+        AutoencoderKLWan,
+        original[0] if original else source,
+        subfolder="vae",
+        config=config.vae,
+        convert=vae_to_diffusers,
+    )
+
+
+def load_parts(network: AvatarNetwork, path: Path) -> None:
+    """Fill a method's own parts, and its LoRA where it has one, from a file of `save_parts`.
+
+    Raises WeightsError where the file was made for something else.
+    """
+    lora = add_lora(network)
+    load_method(path, header_of(network), network.parts, lora_of=network.backbone if lora else None)
+
+
+def save_parts(network: AvatarNetwork, path: Path) -> None:
+    """Write a method's own parts, and its LoRA where it has been added. Raises OutputError where it cannot be."""
+    lora = bool(getattr(network.backbone, "peft_config", None))
+    save_method(path, header_of(network), network.parts, lora_of=network.backbone if lora else None)
+
+
+def header_of(network: AvatarNetwork) -> Header:
+    """What a method's parts are stored with."""
+    c = network.config
+    return Header(c.name, Base.of(network.backbone), c.fps, (c.width, c.height), c.encoder.name, c.latents)
+
+
+def add_lora(network: AvatarNetwork) -> bool:
+    """Give the backbone the low-rank adapter that its method is trained with; False where it has none."""
+    lora = network.config.lora
+    if lora is None:
+        return False
+    from peft import LoraConfig
+
+    network.backbone.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=LORA_LAYERS))
+    return True
+
+
+def _small(config: VideoConfig) -> tuple[WanBackbone | VaceBackbone, AutoencoderKLWan, TextEncoder]:
+    """A base that no file holds: random, the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        backbone = backbone_of(config)
+        vae = AutoencoderKLWan(**config.vae)
+    return backbone, vae, miniature_text_encoder(config.transformer["text_dim"], length=config.text_length)
+
+
+def _speech_encoder(config: VideoConfig, source: str | Path | None, device: torch.device) -> SpeechEncoder:
+    wanted = config.encoder
+    if wanted.kind == "log-mel":
+        encoder: SpeechEncoder = LogMelEncoder()
+    else:
+        place = source or wanted.source
+        if place is None:
+            raise WeightsError(f"{config.name} hears through {wanted.name}: give its folder with --encoder.")
+        encoder = load_encoder(place, kind=wanted.kind, device=device)
+    if (encoder.name, encoder.width) != (wanted.name, wanted.width):
+        raise WeightsError(
+            f"{config.name} was trained on speech features of {wanted.name}, not {encoder.name}: give that encoder."
+        )
+    return encoder
+
+
+def _device(name: str | torch.device) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"There is no device {str(name)!r} here: take cpu, or install torch for yours."
+        ) from error
+    return device
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    return list(found) == list(wanted) if isinstance(wanted, list | tuple) else found == wanted

@@ -1,0 +1,50 @@
+"""The miniatures' shared base: a Wan of 4 M parameters, small frames, encoders without weights.
+
+Every mechanism is the full one; only numbers differ, so that a clip is drawn on a processor in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vivavoce.features.encoders import LogMelEncoder
+from vivavoce.video.config import EncoderConfig
+
+SMALL_WAN: dict[str, Any] = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 4,
+    "attention_head_dim": 48,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 64,
+    "freq_dim": 64,
+    "ffn_dim": 512,
+    "num_layers": 8,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "rope_max_seq_len": 1024,
+}
+SMALL_VACE = SMALL_WAN | {"vace_layers": [0, 2, 4, 6], "vace_in_channels": 96}
+
+SMALL_VAE: dict[str, Any] = {
+    "base_dim": 16,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 1,
+    "temperal_downsample": [False, True, True],
+}
+"""4x8x8 with 16 channels, as Wan 2.1's."""
+
+SMALL: dict[str, Any] = {
+    "vae": SMALL_VAE,
+    "base": None,
+    "encoder": EncoderConfig("log-mel", LogMelEncoder.name, LogMelEncoder.width),
+    "text_length": 256,
+    "width": 96,
+    "height": 96,
+    "fps": 25.0,
+    "chunk": 81,
+    "steps": 8,
+    "shift": 3.0,
+}
+"""What every miniature replaces in the preset that it is made from."""

@@ -1,0 +1,43 @@
+"""How many evaluations of guidance fit into memory side by side."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+SHARE = 0.8
+"""Of the device's memory that may be filled: allocators fragment, and others use it too."""
+
+
+def at_once(network: Any, tokens: int, evaluations: int) -> int:
+    """The most evaluations of `tokens` each, up to `evaluations`, that fit beside the network's weights.
+
+    From sizes and the device's whole memory alone, not from what happens to be free: the same video is then drawn in
+    the same batches, and so bit for bit the same, whatever else runs. A processor gains nothing by batches.
+    """
+    device = next(network.parameters()).device
+    if device.type == "cpu":
+        return 1
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    free = SHARE * _memory(device) - weights
+    return max(1, min(evaluations, int(free // activations(network.backbone.config, tokens, network.dtype))))
+
+
+def activations(config: Any, tokens: int, dtype: torch.dtype) -> int:
+    """Bytes that one evaluation holds at most at one time, without gradients.
+
+    The widest moment is a block's feed-forward: its hidden layer twice, and beside it the stream, its norm in float32,
+    queries, keys and values, and a hint of each VACE block.
+    """
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    hints = len(config.get("vace_layers", ()))
+    item = dtype.itemsize
+    return tokens * (item * (2 * config["ffn_dim"] + (5 + hints) * width) + 4 * 2 * width)
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
