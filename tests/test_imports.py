@@ -125,3 +125,21 @@ print("all")
     run = python(code)
     assert run.stdout == "all\n", run.stderr
     assert run.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["methods"],
+        ["plan", "a.png", "b.wav", "-o", "c.yaml"],
+        ["generate", "b.wav", "-o", "c.mp4", "--method", "apoavatar"],
+    ],
+)
+def test_a_missing_extra_is_named(command):
+    run = python(
+        f"import sys\nsys.modules['diffusers'] = None\nfrom vivavoce.cli import main\nsys.exit(main({command!r}))"
+    )
+    assert run.returncode == 2
+    assert run.stderr == (
+        "vivavoce: This needs packages that are not installed (diffusers): run pip install 'vivavoce[video]'.\n"
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vivavoce import __version__
 from vivavoce.config import SPLAT, GenerateOptions, VideoOptions
-from vivavoce.errors import InputError, OutputError
+from vivavoce.errors import InputError, OutputError, extra
 from vivavoce.media.files import check_folder, check_readable, file_sha256
 from vivavoce.media.provenance import read_provenance
 from vivavoce.timing import frame_rate
@@ -46,12 +46,13 @@ def generate_any(source: Path | None, speech: Path, out: Path, options: Generate
 
 
 def _generate_video(source: Path | None, speech: Path, out: Path, options: GenerateOptions) -> Path:
-    from vivavoce.methods import find
+    with extra("video"):
+        from vivavoce.methods import find
+        from vivavoce.methods.load import load
+        from vivavoce.video.generate import generate
+        from vivavoce.video.request import checked
 
     config = find(options.method)
-    from vivavoce.methods.load import load
-    from vivavoce.video.generate import generate
-    from vivavoce.video.request import checked
 
     video = options.video
     request = checked(config, source, speech, out, options)

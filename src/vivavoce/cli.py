@@ -18,7 +18,7 @@ from tyro.conf import Positional, arg
 
 import vivavoce
 from vivavoce.config import SPLAT, VideoOptions
-from vivavoce.errors import InputError, VivavoceError
+from vivavoce.errors import InputError, VivavoceError, extra
 
 _Out = Annotated[Path, arg(aliases=["-o"])]
 _Number = Annotated[int | None, arg(metavar="INT")]
@@ -105,8 +105,9 @@ def plan(
         text: A wish, appended to what the planner is asked.
         face: Who it is, counted from the left, from 1, when the photo shows several people.
     """
-    from vivavoce.methods import find
-    from vivavoce.video.prepare import plan_file
+    with extra("video"):
+        from vivavoce.methods import find
+        from vivavoce.video.prepare import plan_file
 
     wishes = [text] if text else []
     form = find(method).form
@@ -127,7 +128,8 @@ def weights(file: Annotated[Positional[Path], arg(metavar="FILE")], /) -> str:
 
 def methods() -> str:
     """List the methods of the video family: their base, size, speech encoder, and the parameters that they add."""
-    from vivavoce.methods.table import table
+    with extra("video"):
+        from vivavoce.methods.table import table
 
     return table()
 
