@@ -15,6 +15,7 @@ from vivavoce.errors import OutputError, WeightsError
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.convert import transformer_to_diffusers
 from vivavoce.weights import (
+    TRANSFORMER,
     Base,
     Header,
     check_header,
@@ -132,8 +133,8 @@ def test_ntsc_rates_are_one_however_they_are_written(saved):
 def test_a_diffusers_folder_and_its_subfolder_load_bit_for_bit(tmp_path):
     plain = WanTransformer3DModel(**TINY)
     plain.save_pretrained(tmp_path / "transformer")
-    for source, subfolder in ((tmp_path / "transformer", ""), (tmp_path, "transformer")):
-        model = load_base(WanBackbone, source, subfolder=subfolder)
+    for source, piece in ((tmp_path / "transformer", None), (tmp_path, TRANSFORMER)):
+        model = load_base(WanBackbone, source, piece=piece)
         assert all(torch.equal(model.state_dict()[k], v) for k, v in plain.state_dict().items())
     half = load_base(WanBackbone, tmp_path / "transformer", dtype=torch.bfloat16)
     assert half.blocks[0].attn1.to_q.weight.dtype == torch.bfloat16
@@ -211,7 +212,7 @@ def test_no_model_and_no_network_are_one_sentence_each(tmp_path, monkeypatch):
     with pytest.raises(
         WeightsError, match=r"model somebody/wan is not on this machine .*: connect"
     ) as caught:
-        load_base(WanBackbone, "somebody/wan", subfolder="transformer")
+        load_base(WanBackbone, "somebody/wan", piece=TRANSFORMER)
     assert "\n" not in str(caught.value)
 
 

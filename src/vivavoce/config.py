@@ -49,6 +49,8 @@ class VideoOptions:
     """cpu, cuda, cuda:1 ...; auto takes a graphics card where there is one."""
     resume: bool = False
     """Go on with a video that was interrupted."""
+    states: Path | None = None
+    """Folder of X-Pose's exported programs, for weights whose physical states are X-Pose's own."""
     show: tuple[str, ...] = ()
     """Of the network at work: keypoints (drawn over the clip), attention or attention:BLOCK (a plot beside it)."""
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from release import original_text, text_config
 from vivavoce.errors import InputError, OutputError, WeightsError
 from vivavoce.video import planner_embedded
 from vivavoce.video.branches.phases import prompt_blocks
@@ -282,11 +283,63 @@ def test_what_is_damaged_or_missing_is_told_in_a_sentence(
     assert "\n" not in str(caught.value)
 
 
+def released(encoder: TextEncoder, folder: Path) -> Path:
+    """The text encoder as Wan's original release holds it; returns its file of weights."""
+    encoder.tokenizer.save_pretrained(folder / "google" / "umt5-xxl")
+    path = folder / "models_t5_umt5-xxl-enc-bf16.pth"
+    torch.save(original_text(encoder), path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_wans_original_file_is_the_same_encoder(encoder: TextEncoder, tmp_path: Path, dtype: torch.dtype):
+    encoder.save(tmp_path / "diffusers")
+    released(encoder, tmp_path / "original")
+    one, other = (
+        TextEncoder.load(tmp_path / kind, config=text_config(encoder), dtype=dtype, length=64)
+        for kind in ("diffusers", "original")
+    )
+    theirs = other.model.state_dict()
+    assert one.model.state_dict().keys() == theirs.keys()
+    for name, value in one.model.state_dict().items():
+        assert value.dtype == theirs[name].dtype
+        assert torch.equal(value, theirs[name])
+    assert theirs["shared.weight"].data_ptr() == theirs["encoder.embed_tokens.weight"].data_ptr()
+    for text in (*BLOCKS, "", NASTY):
+        assert torch.equal(one.encode([text]).features, other.encode([text]).features)
+        assert not other.model.training
+
+
+def test_an_original_file_that_does_not_fit_is_told_and_nothing_else(
+    encoder: TextEncoder, tmp_path: Path, caplog
+):
+    path, config = released(encoder, tmp_path), text_config(encoder)
+    with pytest.raises(
+        WeightsError, match=r"bf16\.pth does not say its sizes: give a folder with config\.json"
+    ):
+        TextEncoder.load(tmp_path)
+    with pytest.raises(WeightsError, match=r"it lacks: encoder\.block\.2\..* and 5 more\)"):
+        TextEncoder.load(tmp_path, config=config | {"num_layers": 3})
+    with pytest.raises(
+        WeightsError, match=r"shapes differ: .*DenseReluDense\.wi_0\.weight \(64, 32\), not \(80, 32\)"
+    ):
+        TextEncoder.load(tmp_path, config=config | {"d_ff": 80})
+    torch.save(original_text(encoder) | {"head.weight": torch.ones(2)}, path)
+    with pytest.raises(WeightsError, match=r"it has besides: head\.weight"):
+        TextEncoder.load(tmp_path, config=config)
+    path.write_bytes(b"nonsense" * 9)
+    with pytest.raises(WeightsError, match=r"bf16\.pth .*: "):
+        TextEncoder.load(tmp_path, config=config)
+    assert not caplog.records  # transformers has tables of its own for such files
+
+
 def test_no_folder_and_half_a_folder_are_told(encoder: TextEncoder, tmp_path: Path):
-    with pytest.raises(WeightsError, match="There is no text encoder at"):
+    with pytest.raises(WeightsError, match="There is no model at"):
         TextEncoder.load(tmp_path / "nothing")
     (tmp_path / "text_encoder").mkdir()
-    with pytest.raises(WeightsError, match="has no folder 'tokenizer': give a Wan model's whole"):
+    with pytest.raises(
+        WeightsError, match=r"has no tokenizer \(neither a folder 'tokenizer' nor google/umt5-xxl\)"
+    ):
         TextEncoder.load(tmp_path)
     (tmp_path / "file").write_text("here")
     with pytest.raises(OutputError, match="could not be written"):

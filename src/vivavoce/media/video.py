@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vivavoce.errors import OutputError
+from vivavoce.media.audio import open_container, sound_stream
 from vivavoce.media.files import check_target, put_in_place, temporary_beside, write_error
 from vivavoce.media.provenance import Provenance, append_xmp_box
 from vivavoce.media.soundtrack import Soundtrack
@@ -96,6 +97,10 @@ class VideoWriter:
         flags = {"fflags": "+bitexact"}  # no random ids: the same input gives the same bytes
         if self._suffix != ".webm":
             flags["movflags"] = "+faststart"
+            if (
+                sound is not None
+            ):  # tracks' lengths are told in it: else milliseconds cut the last samples off
+                flags["movie_timescale"] = str(_sample_rate(sound))
         self._output = av.open(f"file:{self._temporary}", "w", container_options=flags)
         self._output.metadata["comment"] = provenance.to_json()
         stream = self._output.add_stream(codec, rate=self._rate, options=dict(options))
@@ -196,3 +201,8 @@ class VideoWriter:
             if self._seconds is not None and abs(self._seconds - end) * self._rate < 1:
                 end = self._seconds
             self._sound.finish(end)
+
+
+def _sample_rate(sound: Path) -> int:
+    with open_container(sound) as container:
+        return sound_stream(container, sound).rate

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vivavoce.methods.miniature import SMALL, SMALL_WAN
-from vivavoce.methods.wan import TI2V_5B, VAE_2_2
+from vivavoce.methods.wan import TI2V_5B, UMT5_XXL, VAE_2_2
 from vivavoce.video.branches.audio import AudioAttention, AudioProjector, progressive_gain
 from vivavoce.video.branches.phases import PhaseEmbedding, prompt_blocks
 from vivavoce.video.config import EncoderConfig, VideoConfig
@@ -46,8 +46,7 @@ class ActAvatar(AvatarNetwork):
     config: ActAvatarConfig
 
     def __init__(self, config: ActAvatarConfig, backbone: WanBackbone | VaceBackbone | None = None) -> None:
-        t = config.transformer
-        width, heads = t["num_attention_heads"] * t["attention_head_dim"], t["num_attention_heads"]
+        t, width, heads = config.transformer, config.hidden, config.heads
         audio = AudioAttention(
             AudioProjector(config.encoder.width, width, reach=REACH),
             progressive_gain(t["num_layers"], config.gamma),
@@ -81,6 +80,7 @@ ACTAVATAR = ActAvatarConfig(
     backbone="wan",
     transformer=TI2V_5B,
     vae=VAE_2_2,
+    text=UMT5_XXL,
     base="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
     encoder=EncoderConfig("wav2vec2", "wav2vec2 768x12", 768, "facebook/wav2vec2-base-960h"),
     width=704,

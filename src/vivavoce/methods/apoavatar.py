@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vivavoce.features.refocusing import latent_dropout, pose_dropout
 from vivavoce.methods.miniature import SMALL, SMALL_WAN
-from vivavoce.methods.wan import TI2V_5B, VAE_2_2
+from vivavoce.methods.wan import TI2V_5B, UMT5_XXL, VAE_2_2
 from vivavoce.video.branches.audio import AudioAttention, AudioProjector, flat_gain
 from vivavoce.video.branches.audio_refine import AudioRefinement
 from vivavoce.video.branches.pose import PoseAdapter
@@ -47,8 +47,7 @@ class ApoAvatar(AvatarNetwork):
     config: ApoAvatarConfig
 
     def __init__(self, config: ApoAvatarConfig, backbone: WanBackbone | VaceBackbone | None = None) -> None:
-        t = config.transformer
-        width, heads = t["num_attention_heads"] * t["attention_head_dim"], t["num_attention_heads"]
+        t, width, heads = config.transformer, config.hidden, config.heads
         audio = AudioAttention(
             AudioProjector(config.encoder.width, width, reach=REACH, tokens_per_latent=config.window),
             flat_gain(t["num_layers"]),
@@ -106,6 +105,7 @@ APOAVATAR = ApoAvatarConfig(
     backbone="wan",
     transformer=TI2V_5B,
     vae=VAE_2_2,
+    text=UMT5_XXL,
     base="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
     encoder=EncoderConfig("wav2vec2", "wav2vec2 768x12", 768, "facebook/wav2vec2-base-960h"),
     width=704,

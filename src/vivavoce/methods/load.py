@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,22 @@ from vivavoce.video.network import AvatarNetwork, backbone_of
 from vivavoce.video.text import TextEncoder, miniature_text_encoder
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.convert import transformer_to_diffusers, vae_to_diffusers
-from vivavoce.weights import Base, Header, load_base, load_method, locate, save_method
+from vivavoce.weights import (
+    TRANSFORMER,
+    VAE,
+    Base,
+    Header,
+    load_base,
+    load_method,
+    read_header,
+    save_method,
+    to_precision,
+)
 
 LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"]
 """Every linear layer of a pretrained block."""
 _SEED = 0
+_SHOWN = 60  # characters of an argument in an error; some are lists of 48 numbers
 
 
 def load(
@@ -38,24 +52,31 @@ def load(
 
     `base` is the pretrained model in place of the preset's hub name, `weights` the file of the method's own parts,
     `encoder` the speech encoder's folder or hub name, `device` "auto" for a graphics card where there is one, `dtype`
-    the backbone's (bfloat16 on such a card). Whatever
-    no weights are given for is random and named in `untrained`; a base of real size never is.
+    that of backbone, parts and text encoder (bfloat16 on such a card for a pretrained base, else float32); what
+    diffusers keeps in float32 stays so, as does the VAE. Whatever no weights are given for is random and named in
+    `untrained`; a base of real size never is.
 
     Raises InputError for an unknown name or a device that is not there, WeightsError for weights that are missing or
     do not fit.
     """
     config = find(name) if isinstance(name, str) else name
     place = _device(device)
-    dtype = dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
     source = base or config.base
+    dtype = dtype or (torch.float32 if source is None or place.type == "cpu" else torch.bfloat16)
+    if source is not None and Path(source).is_file():
+        raise WeightsError(
+            f"{source} is one file of a base: give the folder that holds its VAE and text encoder too."
+        )
+    if weights is not None:
+        read_header(weights)  # before gigabytes are read for a file that is none
     speech = _speech_encoder(config, encoder, place)
     if source is None:
-        backbone, vae, text = _small(config)
+        backbone, vae, text = _small(config, dtype)
     else:
         backbone = load_backbone(config, source, dtype)
         vae = load_vae(config, source)
-        text = TextEncoder.load(source, dtype=dtype, length=config.text_length)
-    network = config.build(backbone).to(place, dtype if source is not None else torch.float32)
+        text = load_text(config, source, dtype)
+    network = _assembled(config, backbone, dtype, empty=weights is not None).to(place)
     if weights is not None:
         load_parts(network, weights)
     network.eval().requires_grad_(False)
@@ -69,38 +90,30 @@ def load(
 def load_backbone(config: VideoConfig, source: str | Path, dtype: torch.dtype) -> WanBackbone | VaceBackbone:
     """The pretrained transformer. Raises WeightsError where it is missing, or not the one of `config`."""
     cls = VaceBackbone if config.backbone == "vace" else WanBackbone
-    model: Any = load_base(
-        cls,
-        source,
-        subfolder="transformer",
-        config=config.transformer,
-        convert=transformer_to_diffusers,
-        dtype=dtype,
-    )
-    differing = {
-        key: model.config[key]
-        for key, value in config.transformer.items()
-        if not _same(model.config[key], value)
-    }
-    if differing:
-        found = ", ".join(f"{key} {value}" for key, value in sorted(differing.items()))
-        raise WeightsError(
-            f"{source} is another model than {config.name} stands on (its {found}): give {config.base or 'its base'}."
-        )
+    given: dict[str, Any] = {"config": config.transformer, "convert": transformer_to_diffusers}
+    model: Any = load_base(cls, source, piece=TRANSFORMER, dtype=dtype, **given)
+    _check_sizes(config, model, config.transformer, source)
     return model
 
 
 def load_vae(config: VideoConfig, source: str | Path) -> AutoencoderKLWan:
-    """The pretrained VAE, of a diffusers folder's `vae` or of the original release's `Wan..._VAE.pth`."""
-    folder = locate(source, subfolder="vae")
-    original = sorted(folder.glob("*VAE.pth")) if folder.is_dir() else []
-    return load_base(
-        AutoencoderKLWan,
-        original[0] if original else source,
-        subfolder="vae",
-        config=config.vae,
-        convert=vae_to_diffusers,
-    )
+    """The pretrained VAE, in float32 as in Wan's own code.
+
+    Raises WeightsError where it is missing, or not the one of `config`.
+    """
+    kind = "2.2" if config.vae.get("is_residual") else "2.1"
+    piece = replace(VAE, original=f"Wan{kind}_VAE.pth")
+    model = load_base(AutoencoderKLWan, source, piece=piece, config=config.vae, convert=vae_to_diffusers)
+    _check_sizes(config, model, config.vae, source)
+    return model
+
+
+def load_text(config: VideoConfig, source: str | Path, dtype: torch.dtype) -> TextEncoder:
+    """The pretrained text encoder. Raises WeightsError where it is missing, or not the one of `config`."""
+    text = TextEncoder.load(source, config=config.text, dtype=dtype, length=config.text_length)
+    if text.width != config.transformer["text_dim"]:
+        raise _another(config, f"text features {text.width} wide", source)
+    return text
 
 
 def load_parts(network: AvatarNetwork, path: Path) -> None:
@@ -135,13 +148,39 @@ def add_lora(network: AvatarNetwork) -> bool:
     return True
 
 
-def _small(config: VideoConfig) -> tuple[WanBackbone | VaceBackbone, AutoencoderKLWan, TextEncoder]:
+def _small(
+    config: VideoConfig, dtype: torch.dtype
+) -> tuple[WanBackbone | VaceBackbone, AutoencoderKLWan, TextEncoder]:
     """A base that no file holds: random, the same every time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+    with _seeded():
         backbone = backbone_of(config)
         vae = AutoencoderKLWan(**config.vae)
+    to_precision(backbone, dtype)
     return backbone, vae, miniature_text_encoder(config.transformer["text_dim"], length=config.text_length)
+
+
+def _assembled(
+    config: VideoConfig, backbone: WanBackbone | VaceBackbone, dtype: torch.dtype, *, empty: bool
+) -> AvatarNetwork:
+    """The method's parts around its backbone: random, the same every time, or `empty`, for a file to fill.
+
+    A billion random numbers take half a minute, which a file need not wait for.
+    """
+    from accelerate import init_empty_weights
+
+    with init_empty_weights() if empty else _seeded():
+        network = config.build(backbone)
+    for part in network.parts.values():
+        part.to(dtype)
+        part._apply(lambda value: torch.empty_like(value, device="cpu") if value.is_meta else value)
+    return network
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_SEED)  # torch.manual_seed would reseed graphics cards as well
+        yield
 
 
 def _speech_encoder(config: VideoConfig, source: str | Path | None, device: torch.device) -> SpeechEncoder:
@@ -171,6 +210,20 @@ def _device(name: str | torch.device) -> torch.device:
             f"There is no device {str(name)!r} here: take cpu, or install torch for yours."
         ) from error
     return device
+
+
+def _check_sizes(config: VideoConfig, model: Any, wanted: Mapping[str, Any], source: str | Path) -> None:
+    """Raise WeightsError that names the arguments that a model was made with in place of those `wanted`."""
+    found = {key: model.config[key] for key, value in wanted.items() if not _same(model.config[key], value)}
+    if found:
+        told = [f"{key} {value}" if len(f"{value}") < _SHOWN else key for key, value in sorted(found.items())]
+        raise _another(config, ", ".join(told), source)
+
+
+def _another(config: VideoConfig, found: str, source: str | Path) -> WeightsError:
+    return WeightsError(
+        f"{source} is another model than {config.name} stands on (its {found}): give {config.base or 'its base'}."
+    )
 
 
 def _same(found: Any, wanted: Any) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from vivavoce.features.physical_state import reference_states
 from vivavoce.flow import noised
 from vivavoce.methods.miniature import SMALL, SMALL_VACE
-from vivavoce.methods.wan import VACE_1_3B, VAE_2_1
+from vivavoce.methods.wan import UMT5_XXL, VACE_1_3B, VAE_2_1
 from vivavoce.video.branches.audio import AudioAttention, AudioProjector, flat_gain
 from vivavoce.video.branches.audio_mask import audio_mask
 from vivavoce.video.branches.planner_text import PlannerAttention
@@ -39,8 +39,6 @@ class PhysAvatarConfig(VideoConfig):
     """Whose states they are: the planner's, or the text encoder's own, of what any planner wrote."""
     state_layer: int
     """J_phys, the block whose output must know the physical state, counted from 1."""
-    states: str = "landmarks"
-    """Name of the encoder of physical states."""
 
     def build(self, backbone: WanBackbone | VaceBackbone | None = None) -> PhysAvatar:
         return PhysAvatar(self, backbone)
@@ -56,8 +54,7 @@ class PhysAvatar(AvatarNetwork):
     config: PhysAvatarConfig
 
     def __init__(self, config: PhysAvatarConfig, backbone: WanBackbone | VaceBackbone | None = None) -> None:
-        t = config.transformer
-        width, heads = t["num_attention_heads"] * t["attention_head_dim"], t["num_attention_heads"]
+        t, width, heads = config.transformer, config.hidden, config.heads
         audio = AudioAttention(
             AudioProjector(config.encoder.width, width, reach=REACH),
             flat_gain(t["num_layers"]),
@@ -142,6 +139,7 @@ PHYSAVATAR = PhysAvatarConfig(
     backbone="vace",
     transformer=VACE_1_3B,
     vae=VAE_2_1,
+    text=UMT5_XXL,
     base="Wan-AI/Wan2.1-VACE-1.3B-diffusers",
     encoder=EncoderConfig("whisper", "whisper 1280x32", 1280, "openai/whisper-large-v3"),
     width=512,

@@ -1,4 +1,4 @@
-"""Constructor arguments of the published Wan models that the methods stand on."""
+"""Constructor arguments of the published Wan models that the methods stand on, and of their text encoder."""
 
 from __future__ import annotations
 
@@ -73,3 +73,16 @@ VAE_2_2: dict[str, Any] = {
     "latents_std": [float(value) for value in _STD_2_2.split()],
 }
 """Wan 2.2's: 4x16x16, 48 channels. Its original file does not hold the statistics."""
+
+UMT5_XXL: dict[str, Any] = {
+    "vocab_size": 256384,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "feed_forward_proj": "gated-gelu",
+}
+"""The text encoder of both: 5.681 B parameters."""

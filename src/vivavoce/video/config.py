@@ -50,6 +50,8 @@ class VideoConfig(ABC):
     """Constructor arguments of the backbone."""
     vae: Mapping[str, Any]
     """Constructor arguments of AutoencoderKLWan."""
+    text: Mapping[str, Any]
+    """Arguments of UMT5Config, for a text encoder in the base's original release, which does not say them."""
     base: str | None
     """Hub name of the pretrained base; None for a base that is built here, untrained."""
     encoder: EncoderConfig
@@ -96,6 +98,16 @@ class VideoConfig(ABC):
     @abstractmethod
     def form(self) -> Form:
         """The kind of plan that the method reads."""
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of the backbone."""
+        return self.transformer["num_attention_heads"]
+
+    @property
+    def hidden(self) -> int:
+        """Width of the backbone's tokens."""
+        return self.heads * self.transformer["attention_head_dim"]
 
     @property
     def stride(self) -> int:

@@ -20,16 +20,20 @@ def control_latents(
     reference: UInt8[np.ndarray, "H W 3"] | None,
     frames: UInt8[np.ndarray, "F H W 3"],
     given: Bool[np.ndarray, " F"],
-) -> Float[Tensor, "1 c f h w"]:
+    *,
+    grey: Float[Tensor, "1 C f h w"] | None = None,
+) -> Float[Tensor, "1 c n h w"]:
     """VACE's control (Jiang et al. 2025): inactive and reactive latents, and the mask folded into channels.
 
     Frames that are `given` are kept, all others are drawn, whatever `frames` holds there. A reference picture is one
-    more latent frame before the video, kept as well. c = 2 z + stride^2: 96 for Wan 2.1.
+    more latent frame before the video, kept as well. c = 2 z + stride^2: 96 for Wan 2.1. `grey` are `grey_latents` of
+    as many frames, where they are at hand.
     """
     drawn = torch.from_numpy(~given).to(vae.device)[None, None, :, None, None]
-    video = from_pictures(frames).to(vae.device)
-    inactive = encoded(vae, torch.where(drawn, 0, video))
-    reactive = encoded(vae, torch.zeros_like(video))  # grey is VACE's word for what is to be drawn
+    reactive = grey_latents(vae, frames.shape[:3]) if grey is None else grey
+    inactive = reactive
+    if given.any():
+        inactive = encoded(vae, torch.where(drawn, 0, from_pictures(frames).to(vae.device)))
     stride = vae.config["scale_factor_spatial"]
     mask = drawn.float()[0].expand(stride**2, -1, *inactive.shape[3:])
     latents = (latent_frames(len(frames)), *inactive.shape[3:])
@@ -41,6 +45,11 @@ def control_latents(
     picture = encoded(vae, from_pictures(reference[None]).to(vae.device))
     rest = picture.new_zeros(1, control.shape[1] - picture.shape[1], *picture.shape[2:])
     return torch.cat([torch.cat([picture, rest], dim=1), control], dim=2)
+
+
+def grey_latents(vae: AutoencoderKLWan, size: tuple[int, int, int]) -> Float[Tensor, "1 C f h w"]:
+    """Of grey frames, VACE's word for what is to be drawn; `size` is their number, height and width."""
+    return encoded(vae, torch.zeros(1, 3, *size, device=vae.device))
 
 
 def given_frames(

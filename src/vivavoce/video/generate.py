@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from vivavoce.errors import VivavoceError
 from vivavoce.features.physical_state import load_state_encoder
 from vivavoce.media.provenance import Provenance
 from vivavoce.media.video import VideoWriter
@@ -41,7 +42,7 @@ def generate(request: Request, load: Callable[[], VideoMethod]) -> Path:
             f"{request.config.name} draws with untrained weights ({parts}): its frames mean nothing.",
             stacklevel=1,
         )
-    job = Job(request.job, settings_of(request, scene, method.fingerprint()))
+    job = Job(request.job, settings_of(request, scene, method))
     steps = request.sampling.steps * len(request.sampling.chunks(request.config, scene.frames))
     try:
         with counted(f"{request.out.name}: drawing", steps) as on_step:
@@ -52,6 +53,10 @@ def generate(request: Request, load: Callable[[], VideoMethod]) -> Path:
             watch.finish(scene, [(chunk, job.load(chunk.index) or {}) for chunk in order], request.out)
     except KeyboardInterrupt:
         warnings.warn(f"What is finished is kept in {job.folder}: go on with --resume.", stacklevel=1)
+        raise
+    except VivavoceError:
+        if job.load(0) is None:  # nothing is lost, and what was wrong may be mended
+            job.clear()
         raise
     job.clear()
     return request.out
@@ -76,13 +81,16 @@ def _write(
             drift.add(frame)
             writer.write(frame)
     drift.write(request.beside("drift.json"))
-    write_plan(scene.plan, request.beside("plan.yaml"))
+    plan = request.beside("plan.yaml")
+    given = request.options.video.plan
+    if not (given and plan.exists() and plan.samefile(given)):  # with its owner's comments
+        write_plan(scene.plan, plan)
 
 
 def _watch(request: Request) -> Watch | None:
     """What is to be made visible. Raises InputError for a block that is not there."""
     if "keypoints" in request.options.video.show:
-        return WatchStates(load_state_encoder())
+        return WatchStates(load_state_encoder(request.options.video.states))
     block = attention_block(request)
     return None if block is None else WatchPhases(block)
 

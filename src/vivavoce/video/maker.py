@@ -14,7 +14,7 @@ from torch import Tensor
 from vivavoce.features.encoders import SpeechEncoder
 from vivavoce.features.loudness import Speech
 from vivavoce.timing import frame_rate, latent_frames, mirrored
-from vivavoce.video.control import control_latents, given_frames
+from vivavoce.video.control import control_latents, given_frames, grey_latents
 from vivavoce.video.plan import Plan
 from vivavoce.video.text import EncodedText, TextEncoder
 from vivavoce.video.vae import from_pictures
@@ -68,6 +68,7 @@ class Maker:
         self.text_encoder = text
         self.speech_encoder = speech
         self.size = size
+        self._grey: dict[int, Tensor] = {}
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +102,9 @@ class Maker:
         for place, pictures in span.given.items():
             frames[place : place + len(pictures)] = pictures
             known[place : place + len(pictures)] = True
-        return control_latents(self.vae, scene.photo, frames, known)
+        if span.frames not in self._grey:  # the same for every chunk of a length
+            self._grey[span.frames] = grey_latents(self.vae, (span.frames, height, width))
+        return control_latents(self.vae, scene.photo, frames, known, grey=self._grey[span.frames])
 
     def beginning(self, scene: Scene, span: Span) -> dict[str, Tensor]:
         """How the span begins: with what the one before it ends with, or with the photo; or freely, without any."""

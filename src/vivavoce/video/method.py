@@ -92,7 +92,8 @@ class Sampling:
                 "alone: take --order autoregressive."
             )
         chain = Chain.ordered(guidance or config.guidance, {**config.scales, **(scales or {})})
-        return cls(steps or config.steps, config.shift, solver or config.solver, chain, order, seed, cache)
+        steps = config.steps if steps is None else steps
+        return cls(steps, config.shift, solver or config.solver, chain, order, seed, cache)
 
     def chunks(self, config: VideoConfig, frames: int) -> ChunkOrder:
         """The chunks of a video of `frames` in the order of drawing."""

@@ -16,6 +16,7 @@ from vivavoce.features.loudness import leveled
 from vivavoce.media.audio import SpeechFile, open_speech
 from vivavoce.media.files import check_readable, check_target
 from vivavoce.video.maker import Scene
+from vivavoce.video.method import VideoMethod
 from vivavoce.video.plan import Plan, write_plan
 from vivavoce.video.planner import Form, OmniModel, Planned, make_plan, planned_by
 from vivavoce.video.request import Request
@@ -74,12 +75,14 @@ def framed(portrait: Portrait, width: int, height: int) -> UInt8[np.ndarray, "he
     return np.array(picture.resize((width, height), Image.Resampling.LANCZOS, box=box))
 
 
-def settings_of(request: Request, scene: Scene, weights: str) -> dict[str, Any]:
+def settings_of(request: Request, scene: Scene, method: VideoMethod) -> dict[str, Any]:
     """All that decides a chunk, for the job that keeps them: another value is another video."""
     s = request.sampling
     return {
         "method": request.config.name,
-        "weights": weights,
+        "weights": method.fingerprint(),
+        "encoder": request.options.video.encoder,
+        "device": method.make.device.type,
         "inputs": {role: sha for role, (_, sha) in request.inputs().items()},
         "face": request.options.face,
         "plan": scene.plan.model_dump(),

@@ -117,7 +117,7 @@ def _check_options(config: VideoConfig, photo: Path | None, options: GenerateOpt
     if video.pose is not None and "pose" not in config.modes:
         raise InputError(f"{name} takes no pose: leave --pose out, or choose a method that does.")
     for what in video.show:
-        kind = what.partition(":")[0]
+        kind = "attention" if what.startswith("attention:") else what
         if kind not in ("keypoints", "attention") or kind not in config.modes:
             raise InputError(f"{name} has no {what!r} to show: leave --show {what} out.")
     if video.cache is not None:
@@ -130,7 +130,7 @@ def attention_block(request: Request) -> int | None:
     for what in request.options.video.show:
         kind, _, block = what.partition(":")
         if kind == "attention":
-            if block and not (block.isdigit() and int(block) < layers):
+            if block and not (block.isdecimal() and int(block) < layers):
                 raise InputError(f"There is no block {block}: give one from 0 to {layers - 1}.")
             return int(block or layers // 2)
     return None

@@ -7,7 +7,7 @@ zeros behind the last token. `miniature_text_encoder` is the same class, small, 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,8 @@ from transformers import (
 from vivavoce.errors import WeightsError
 from vivavoce.media.files import write_error
 from vivavoce.video.branches.phases import tokenized
-from vivavoce.weights import complain, locate, mismatched
-
-_MODEL, _TOKENIZER = "text_encoder", "tokenizer"  # the subfolders of a Wan folder
+from vivavoce.video.wan.convert import text_to_transformers
+from vivavoce.weights import TEXT_ENCODER, TOKENIZER, complain, mismatched, quietly, read_state
 
 _PAD, _END = "<pad>", "</s>"
 _VOCABULARY = 2048  # at most; the phrases below have fewer pieces
@@ -89,24 +88,29 @@ class TextEncoder:
         self.length = length
 
     @classmethod
-    def load(cls, source: str | Path, *, dtype: torch.dtype | None = None, length: int = 512) -> TextEncoder:
-        """From the subfolders `text_encoder` and `tokenizer` of a Wan folder or hub name; float32 where None.
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        config: Mapping[str, Any] | None = None,
+        dtype: torch.dtype | None = None,
+        length: int = 512,
+    ) -> TextEncoder:
+        """From a Wan folder or hub name, in diffusers' layout or as Wan was released; float32 where `dtype` is None.
 
-        Raises WeightsError where one is missing or damaged, and for missing and extra parameters.
+        `config` holds UMT5Config's arguments, which the original release does not say.
+
+        Raises WeightsError where the model or the tokenizer is missing or damaged, and for missing and extra
+        parameters.
         """
-        folders = [locate(source, "text encoder", subfolder=name) / name for name in (_MODEL, _TOKENIZER)]
-        for folder in folders:
-            if not folder.is_dir():
-                raise WeightsError(
-                    f"{source} has no folder {folder.name!r}: give a Wan model's whole diffusers folder."
-                )
-        return cls(_model(folders[0], dtype or torch.float32), _tokenizer(folders[1]), length=length)
+        model, tokenizer = (piece.find(source)[0] for piece in (TEXT_ENCODER, TOKENIZER))
+        return cls(_model(model, config, dtype or torch.float32), _tokenizer(tokenizer), length=length)
 
     def save(self, folder: Path) -> None:
         """Write what `load` reads back exactly. Raises OutputError where `folder` cannot be written."""
         try:
-            self.model.save_pretrained(folder / _MODEL)
-            self.tokenizer.save_pretrained(folder / _TOKENIZER)
+            self.model.save_pretrained(folder / TEXT_ENCODER.folder)
+            self.tokenizer.save_pretrained(folder / TOKENIZER.folder)
         except OSError as error:
             raise write_error(folder, error) from error
 
@@ -206,17 +210,25 @@ def _cleaned(text: str) -> str:
     return " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
 
 
-def _model(folder: Path, dtype: torch.dtype) -> UMT5EncoderModel:
+def _model(path: Path, config: Mapping[str, Any] | None, dtype: torch.dtype) -> UMT5EncoderModel:
+    """From transformers' own folder, or from a file in Wan's original names."""
     from safetensors import SafetensorError
 
+    given: dict[str, Any] = {"pretrained_model_name_or_path": path, "local_files_only": True}
+    if not (path / "config.json").is_file():
+        if config is None:
+            raise WeightsError(f"{path} does not say its sizes: give a folder with config.json.")
+        state = text_to_transformers(read_state(path))
+        given = {"pretrained_model_name_or_path": None, "config": UMT5Config(**config), "state_dict": state}
     try:
-        loaded: Any = UMT5EncoderModel.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        with quietly():
+            loaded: Any = UMT5EncoderModel.from_pretrained(
+                **given, dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise _unusable(folder, error) from error
+        raise _unusable(path, error) from error
     model, report = loaded
-    complain(str(folder), report["missing_keys"], report["unexpected_keys"], mismatched(report))
+    complain(str(path), report["missing_keys"], report["unexpected_keys"], mismatched(report))
     return model
 
 

@@ -76,8 +76,8 @@ class WatchStates(Watch):
 
     def over(self, network: AvatarNetwork, batch: Batch, *, item: int) -> AbstractContextManager[Keep]:
         def keep(drawn: Drawn) -> dict[str, Tensor]:
-            teller = cast(_TellsStates, network)
-            told = teller.states(drawn.taps[teller.state_tap][item : item + 1], batch[0])[0]
+            teller, one = cast(_TellsStates, network), slice(item, item + 1)
+            told = teller.states(drawn.taps[teller.state_tap][one], batch[0][one])[0]
             return {"states": told[FACTOR - 1 :].float()}  # the first latent's four are all frame 0
 
         return nullcontext(keep)

@@ -1,13 +1,20 @@
 """Files in Wan's own names against diffusers' models; the names are written out as Wan's modules build them."""
 
+import math
+
 import pytest
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
 from torch import Tensor
+from transformers import UMT5Config, UMT5EncoderModel
 
 from tiny import WAN
 from vivavoce.errors import WeightsError
-from vivavoce.video.wan.convert import transformer_to_diffusers, vae_to_diffusers
+from vivavoce.video.wan.convert import (
+    text_to_transformers,
+    transformer_to_diffusers,
+    vae_to_diffusers,
+)
 
 TINY = WAN | {"num_layers": 3}
 VACE = TINY | {"vace_layers": [0, 2], "vace_in_channels": 96}
@@ -227,3 +234,100 @@ def test_diffusers_names_stay_and_unknown_ones_are_an_error():
         transformer_to_diffusers(original_vae_22())
     with pytest.raises(WeightsError, match="VAE"):
         vae_to_diffusers(original_transformer(vace=False))
+
+
+TEXT = {
+    "vocab_size": 40,
+    "d_model": 12,
+    "d_kv": 5,
+    "d_ff": 20,
+    "num_layers": 3,
+    "num_heads": 4,
+    "feed_forward_proj": "gated-gelu",
+    "dropout_rate": 0.0,
+}
+
+
+def original_text() -> dict[str, Tensor]:
+    """umT5's encoder of three blocks in Wan's names, its four heads 5 wide."""
+    shapes: dict[str, tuple[int, ...]] = {"token_embedding.weight": (40, 12), "norm.weight": (12,)}
+    for i in range(3):
+        block = f"blocks.{i}"
+        shapes |= {f"{block}.norm1.weight": (12,), f"{block}.norm2.weight": (12,)}
+        shapes |= {f"{block}.attn.{part}.weight": (20, 12) for part in "qkv"}
+        shapes |= {f"{block}.attn.o.weight": (12, 20), f"{block}.pos_embedding.embedding.weight": (32, 4)}
+        shapes |= {f"{block}.ffn.gate.0.weight": (20, 12), f"{block}.ffn.fc1.weight": (20, 12)}
+        shapes |= {f"{block}.ffn.fc2.weight": (12, 20)}
+    return {name: 8 * value for name, value in filled(shapes).items()}
+
+
+def bucket(offset: int) -> int:
+    """Of the position of a key behind its query: exact up to 7, then two a doubling, up to 15; 16 more ahead."""
+    near = abs(offset)
+    coarse = 8 + sum(near**2 >= 64 * 2**k for k in range(1, 8))
+    return (16 if offset > 0 else 0) + (near if near < 8 else coarse)
+
+
+def encoded(state: dict[str, Tensor], ids: Tensor, mask: Tensor) -> Tensor:
+    """The encoder of T5 (Raffel et al. 2020) with position biases of each block's own, in float64."""
+    w = {name: value.double() for name, value in state.items()}
+
+    def normed(x: Tensor, name: str) -> Tensor:
+        return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * w[f"{name}.weight"]
+
+    length = ids.shape[1]
+    buckets = torch.tensor([[bucket(key - query) for key in range(length)] for query in range(length)])
+    hidden = torch.where(mask.bool(), 0.0, -math.inf).double()[:, None, None, :]
+    x = w["token_embedding.weight"][ids]
+    for i in range(3):
+        block = f"blocks.{i}"
+        y = normed(x, f"{block}.norm1")
+        q, k, v = ((y @ w[f"{block}.attn.{part}.weight"].T).unflatten(-1, (4, 5)) for part in "qkv")
+        bias = w[f"{block}.pos_embedding.embedding.weight"][buckets].permute(2, 0, 1)
+        weights = (torch.einsum("bihd,bjhd->bhij", q, k) + bias + hidden).softmax(-1)
+        gathered = torch.einsum("bhij,bjhd->bihd", weights, v).flatten(2)
+        x = x + gathered @ w[f"{block}.attn.o.weight"].T
+        y = normed(x, f"{block}.norm2")
+        gate = y @ w[f"{block}.ffn.gate.0.weight"].T
+        gelu = gate / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (gate + 0.044715 * gate**3)))
+        x = x + (gelu * (y @ w[f"{block}.ffn.fc1.weight"].T)) @ w[f"{block}.ffn.fc2.weight"].T
+    return normed(x, "norm")
+
+
+@torch.no_grad()
+def test_a_text_encoder_in_original_names_computes_what_wans_own_does():
+    given = original_text()
+    ids = torch.randint(2, 40, (2, 100), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, 60:] = 0
+    expected = encoded(given, ids, mask)[mask.bool()]
+
+    def drawn(state: dict[str, Tensor]) -> Tensor:
+        model = UMT5EncoderModel(UMT5Config(**TEXT)).eval()
+        model.load_state_dict(state | {"encoder.embed_tokens.weight": state["shared.weight"]}, strict=True)
+        return model.double()(ids, mask).last_hidden_state[mask.bool()]
+
+    state = text_to_transformers(given)
+    assert len(state) == len(given)
+    # transformers takes variances and softmaxes in float32, whatever the model is in.
+    torch.testing.assert_close(drawn(state), expected, rtol=0, atol=2e-5)
+    for one in (
+        n for n in given if n.startswith("blocks.1.")
+    ):  # no two parameters could change places unseen
+        for other in given:
+            if one < other and given[one].shape == given[other].shape:
+                swapped = given | {one: given[other], other: given[one]}
+                assert (encoded(swapped, ids, mask)[mask.bool()] - expected).abs().max() > 1e-3, (one, other)
+
+
+def test_text_in_transformers_names_stays_and_unknown_names_are_passed_on_or_refused():
+    state = UMT5EncoderModel(UMT5Config(**TEXT)).state_dict()
+    assert text_to_transformers(state).keys() == state.keys()
+    state.pop("shared.weight")
+    assert text_to_transformers(state).keys() == state.keys()
+    extra = original_text() | {"blocks.0.attn.bias.weight": torch.ones(1), "head.weight": torch.ones(1)}
+    names = text_to_transformers(extra).keys()
+    assert {"blocks.0.attn.bias.weight", "head.weight"} <= names
+    assert len(names) == len(extra)
+    with pytest.raises(WeightsError, match=r"Wan text encoder \(the first names are conv1\.bias"):
+        text_to_transformers(original_vae_22())

@@ -29,12 +29,14 @@ def activations(config: Any, tokens: int, dtype: torch.dtype) -> int:
     """Bytes that one evaluation holds at most at one time, without gradients.
 
     The widest moment is a block's feed-forward: its hidden layer twice, and beside it the stream, its norm in float32,
-    queries, keys and values, and a hint of each VACE block.
+    queries, keys and values, and a hint of each VACE block. Without VACE given frames are clean tokens among noisy
+    ones, so that each token has a time of its own: its embedding and six modulations, those in float32 as well.
     """
     width = config["num_attention_heads"] * config["attention_head_dim"]
-    hints = len(config.get("vace_layers", ()))
+    hints = config.get("vace_layers", ())
     item = dtype.itemsize
-    return tokens * (item * (2 * config["ffn_dim"] + (5 + hints) * width) + 4 * 2 * width)
+    times = 0 if hints else 7 * item + 4 * 6
+    return tokens * (item * (2 * config["ffn_dim"] + (5 + len(hints)) * width) + (4 * 2 + times) * width)
 
 
 def _memory(device: torch.device) -> int:

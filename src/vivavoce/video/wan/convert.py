@@ -1,4 +1,4 @@
-"""Wan's own parameter names -> diffusers': transformers with and without VACE, and both VAEs.
+"""Wan's own parameter names -> diffusers' and transformers': backbones with and without VACE, both VAEs, umT5.
 
 diffusers has maps for the transformers and for the 2.1 VAE, and they are used. Its single-file loader around
 them is not: it guesses the model from shapes and takes TI2V-5B for another one.
@@ -22,6 +22,20 @@ _RESIDUAL = {
     "residual.6": "conv2",
     "shortcut": "conv_shortcut",
 }
+_TEXT_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.weight")
+_TEXT = {
+    "norm1": "layer.0.layer_norm",
+    "attn.q": "layer.0.SelfAttention.q",
+    "attn.k": "layer.0.SelfAttention.k",
+    "attn.v": "layer.0.SelfAttention.v",
+    "attn.o": "layer.0.SelfAttention.o",
+    "pos_embedding.embedding": "layer.0.SelfAttention.relative_attention_bias",
+    "norm2": "layer.1.layer_norm",
+    "ffn.gate.0": "layer.1.DenseReluDense.wi_0",
+    "ffn.fc1": "layer.1.DenseReluDense.wi_1",
+    "ffn.fc2": "layer.1.DenseReluDense.wo",
+}
+"""Within a block of umT5's encoder; the gate is the branch that goes through GELU."""
 
 
 def transformer_to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -48,6 +62,24 @@ def vae_to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     # What the two VAEs share, diffusers' map renames; it passes on what has its name already.
     return convert_wan_vae_to_diffusers({_unnested(key): value for key, value in state.items()})
+
+
+def text_to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of transformers' UMT5EncoderModel from Wan's file of umT5's encoder, as above."""
+    if any(key in state for key in ("shared.weight", "encoder.embed_tokens.weight")):
+        return dict(state)
+    if "token_embedding.weight" not in state:
+        raise _unknown(state, "text encoder")
+    return {_text_name(key): value for key, value in state.items()}
+
+
+def _text_name(key: str) -> str:
+    """transformers' name of a parameter; one that it has no name for as it is, to be complained about."""
+    ends = {"token_embedding.weight": "shared.weight", "norm.weight": "encoder.final_layer_norm.weight"}
+    match = _TEXT_BLOCK.fullmatch(key)
+    if match is None or match[2] not in _TEXT:
+        return ends.get(key, key)
+    return f"encoder.block.{match[1]}.{_TEXT[match[2]]}.weight"
 
 
 def _unnested(key: str) -> str:
