@@ -116,7 +116,10 @@ def random_scene(config: VideoConfig) -> Scene:
 
 
 def evaluations(method: VideoMethod, scene: Scene) -> dict[str, Callable[[], object]]:
-    """One evaluation of the network, "ours", and of the plain diffusers model on exactly the same inputs, "plain"."""
+    """One evaluation of the network, "ours", and of the plain diffusers model on exactly the same inputs, "plain".
+
+    Each has been called once.
+    """
     network, make = method.network, method.make
     with torch.no_grad():
         conditions = network.conditions(make, scene, Span(0, scene.frames))
@@ -143,6 +146,7 @@ def evaluations(method: VideoMethod, scene: Scene) -> dict[str, Callable[[], obj
         with torch.no_grad():
             return model(**inputs, return_dict=False)[0]
 
+    plain()
     return {"ours": ours, "plain": plain}
 
 
@@ -161,11 +165,9 @@ def alternated(
 ) -> dict[str, list[float]]:
     """Seconds of each, round by round in turn, so that other work on the machine meets all alike.
 
-    One call of each goes before and is not counted; the order turns round after every round.
+    The order turns round after every round. Nothing goes before: call each once if the first call is slower.
     """
     names = list(contestants)
-    for name in names:
-        contestants[name]()
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for k in range(rounds):
         for name in names if k % 2 == 0 else reversed(names):

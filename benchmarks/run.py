@@ -123,6 +123,7 @@ BENCHMARKS = {
     "rasterize": Benchmark(of_rasterize, ("--rounds", "3")),
     "speed": Benchmark(own, ("--quick",)),
     "streaming": Benchmark(own, ("--quick",)),
+    "video": Benchmark(own, ("--quick",)),
 }
 
 

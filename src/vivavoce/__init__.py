@@ -53,7 +53,6 @@ def generate(
     """
     from vivavoce.config import GenerateOptions, VideoOptions
 
-    files = {name: Path(video[name]) for name in ("weights", "plan", "pose", "states") if video.get(name)}
     options = GenerateOptions(
         size=size,
         fps=None if fps is None else float(fps),
@@ -63,7 +62,7 @@ def generate(
         text=text,
         face=face,
         method=method,
-        video=VideoOptions(**video | files),
+        video=VideoOptions(**video),
     )
     from vivavoce.batch import generate_any
 

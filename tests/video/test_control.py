@@ -94,7 +94,7 @@ def test_control_is_that_of_diffusers_bit_for_bit(kind, given, picture):
     stride = vae.config.scale_factor_spatial
     assert got.shape[1:] == (2 * vae.config.z_dim + stride**2, 5 + picture, HEIGHT // stride, WIDTH // stride)
     assert torch.equal(got, of_diffusers(vae, *told_to_diffusers(frames, given, reference)))
-    grey = grey_latents(vae, (FRAMES, HEIGHT, WIDTH))
+    grey = grey_latents(vae, FRAMES, (HEIGHT, WIDTH))
     assert torch.equal(got, control_latents(vae, reference, frames, given, grey=grey))
 
 

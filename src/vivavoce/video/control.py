@@ -5,6 +5,8 @@ Frames that are known beforehand are the photo at the first frame, and in a long
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -30,7 +32,7 @@ def control_latents(
     as many frames, where they are at hand.
     """
     drawn = torch.from_numpy(~given).to(vae.device)[None, None, :, None, None]
-    reactive = grey_latents(vae, frames.shape[:3]) if grey is None else grey
+    reactive = grey_latents(vae, len(frames), frames.shape[1:3]) if grey is None else grey
     inactive = reactive
     if given.any():
         inactive = encoded(vae, torch.where(drawn, 0, from_pictures(frames).to(vae.device)))
@@ -47,9 +49,9 @@ def control_latents(
     return torch.cat([torch.cat([picture, rest], dim=1), control], dim=2)
 
 
-def grey_latents(vae: AutoencoderKLWan, size: tuple[int, int, int]) -> Float[Tensor, "1 C f h w"]:
-    """Of grey frames, VACE's word for what is to be drawn; `size` is their number, height and width."""
-    return encoded(vae, torch.zeros(1, 3, *size, device=vae.device))
+def grey_latents(vae: AutoencoderKLWan, frames: int, size: Sequence[int]) -> Float[Tensor, "1 C f h w"]:
+    """Of grey frames, VACE's word for what is to be drawn; `size` is their height and width."""
+    return encoded(vae, torch.zeros(1, 3, frames, *size, device=vae.device))
 
 
 def given_frames(

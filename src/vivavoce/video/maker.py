@@ -103,7 +103,7 @@ class Maker:
             frames[place : place + len(pictures)] = pictures
             known[place : place + len(pictures)] = True
         if span.frames not in self._grey:  # the same for every chunk of a length
-            self._grey[span.frames] = grey_latents(self.vae, (span.frames, height, width))
+            self._grey[span.frames] = grey_latents(self.vae, span.frames, (height, width))
         return control_latents(self.vae, scene.photo, frames, known, grey=self._grey[span.frames])
 
     def beginning(self, scene: Scene, span: Span) -> dict[str, Tensor]:
