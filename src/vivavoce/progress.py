@@ -24,10 +24,10 @@ def track(iterable: Iterable[T], description: str, *, total: int | None = None) 
 
 
 @contextmanager
-def counted(description: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar with the time left over `total` steps; call what it gives after each of them."""
+def counted(description: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar with the time left over `total` steps; call what it gives after each, with what is done now, if at all."""
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda now=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -35,5 +35,5 @@ def counted(description: str, total: int | None) -> Iterator[Callable[[], None]]
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(description, total=total)
-        yield lambda: progress.advance(task)
+        yield lambda now=None: progress.update(task, advance=1, description=now)
         progress.refresh()

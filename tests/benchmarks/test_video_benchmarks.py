@@ -1,4 +1,4 @@
-"""The video family's benchmarks: operations counted right, the plain model on the same inputs, and the dry run whole."""
+"""The video family's benchmarks: operations counted right, the plain model on the same inputs, the dry run whole."""
 
 import json
 import math

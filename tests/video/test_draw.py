@@ -230,11 +230,11 @@ def test_steps_are_told_also_for_chunks_that_are_there(tmp_path):
     method, scene = load(tiny.method("actavatar")), scene_of(40)  # three chunks
     job, told = Job(tmp_path, {}), []
     sampling = Sampling.of(method.config, steps=3)
-    order = draw(method, scene, sampling, job, on_step=lambda: told.append(1))
-    assert len(told) == 3 * len(order)
+    order = draw(method, scene, sampling, job, on_step=told.append)
+    assert [chunk.index for chunk in told] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     (tmp_path / "chunk-0001.safetensors").unlink()
     before = [(tmp_path / f"chunk-000{i}.safetensors").stat().st_mtime_ns for i in (0, 2)]
-    draw(method, scene, sampling, job, on_step=lambda: told.append(1))
+    draw(method, scene, sampling, job, on_step=told.append)
     assert len(told) == 6 * len(order)
     assert before == [(tmp_path / f"chunk-000{i}.safetensors").stat().st_mtime_ns for i in (0, 2)]
 

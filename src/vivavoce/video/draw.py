@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -34,24 +35,23 @@ def draw(
     job: Job,
     *,
     watch: Watch | None = None,
-    on_step: Callable[[], None] = lambda: None,
+    on_step: Callable[[Chunk], None] = lambda chunk: None,
 ) -> Order:
     """Draw every chunk that the job does not have yet, and keep it there; the chunks come back.
 
-    `on_step` is called after each denoising step, for chunks that are there already at once. Chunks of one pass
+    `on_step` is told the chunk after each denoising step, for chunks that are there already at once. Chunks of one pass
     depend on none of the same pass, so any of them may be drawn first.
     """
     order = sampling.chunks(method.config, scene.frames)
     for index in (index for row in passes(order) for index in row):
+        step = functools.partial(on_step, order[index])
         if job.load(index) is None:
             given = _given(order, index, job)
-            kept = draw_chunk(
-                method, scene, order[index], sampling, given=given, watch=watch, on_step=on_step
-            )
+            kept = draw_chunk(method, scene, order[index], sampling, given=given, watch=watch, on_step=step)
             job.save(index, kept | _lent(method, order, index, kept[LATENTS]))
         else:
             for _ in range(sampling.steps):
-                on_step()
+                step()
     return order
 
 

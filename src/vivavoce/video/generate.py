@@ -21,6 +21,7 @@ from vivavoce.video.method import VideoMethod
 from vivavoce.video.plan import write_plan
 from vivavoce.video.prepare import scene_of, settings_of
 from vivavoce.video.request import Request, attention_block
+from vivavoce.video.sample.long import Chunk
 from vivavoce.video.sample.resume import Job
 from vivavoce.video.watch import Watch, WatchPhases, WatchStates
 
@@ -43,10 +44,14 @@ def generate(request: Request, load: Callable[[], VideoMethod]) -> Path:
             stacklevel=1,
         )
     job = Job(request.job, settings_of(request, scene, method))
-    steps = request.sampling.steps * len(request.sampling.chunks(request.config, scene.frames))
+    name, count = request.out.name, len(request.sampling.chunks(request.config, scene.frames))
     try:
-        with counted(f"{request.out.name}: drawing", steps) as on_step:
-            order = draw(method, scene, request.sampling, job, watch=watch, on_step=on_step)
+        with counted(f"{name}: drawing", request.sampling.steps * count) as advance:
+
+            def told(chunk: Chunk) -> None:
+                advance(f"{name}: chunk {chunk.index + 1} of {count}")
+
+            order = draw(method, scene, request.sampling, job, watch=watch, on_step=told)
         shown = frames_of(method, order, job, watch)
         _write(request, scene, method, shown)
         if watch is not None:
