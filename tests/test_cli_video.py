@@ -102,7 +102,12 @@ def test_a_photo_speaks_and_the_file_tells_how(inputs, capfd, name):
     assert len(frames_in(made)) == FRAMES
     assert cli.main(["inspect", "out.mp4"]) == 0
     told = capfd.readouterr().out
-    for part in (f"method {name}-miniature, seed 3", "steps          2", "guidance       text 5", "untrained"):
+    for part in (
+        f"method {name}-miniature, seed 3",
+        "steps          2",
+        "guidance       text 5",
+        "untrained",
+    ):
         assert part in told
     plan = read_plan(Path("out.plan.yaml"), SECONDS)
     assert "She is glad." in plan.base
@@ -186,8 +191,7 @@ def test_weights_that_were_saved_are_drawn_with_and_described(inputs, capfd):
         assert part in told
     args = ["generate", "me.png", "talk.wav", *method("actavatar"), "--weights", "act.safetensors"]
     assert cli.main([*args, "--plan", "plan.yaml", "-o", "out.mp4"]) == 0
-    out, err = capfd.readouterr()
-    assert "untrained weights (base)" in err
+    assert "untrained weights (base)" in capfd.readouterr().err
     assert read_provenance(Path("out.mp4")).inputs["weights"][0] == "act.safetensors"
     assert read_provenance(Path("out.mp4")).settings["untrained"] == "base"
 
@@ -248,7 +252,15 @@ BAD = {
     "silent": ("me.png", "silent.wav", *method("actavatar")),
     "a folder": ("me.png", "talks", *method("actavatar")),
     "an avatar": ("talks", "talk.wav", *method("actavatar")),
-    "no such device": ("me.png", "talk.wav", *method("actavatar"), "--plan", "plan.yaml", "--device", "cuda:7"),
+    "no such device": (
+        "me.png",
+        "talk.wav",
+        *method("actavatar"),
+        "--plan",
+        "plan.yaml",
+        "--device",
+        "cuda:7",
+    ),
     "no device": ("me.png", "talk.wav", *method("actavatar"), "--plan", "plan.yaml", "--device", "toaster"),
     "short pose": ("me.png", "talk.wav", *method("apoavatar"), "--plan", "plan.yaml", "--pose", "short.npz"),
     "short film": ("me.png", "talk.wav", *method("apoavatar"), "--plan", "plan.yaml", "--pose", "short.mp4"),

@@ -14,7 +14,6 @@ from torch import nn
 import tiny
 from test_methods import EVERY, FRAMES, clip, scene
 from vivavoce.features.physical_state import WIDTH as STATE
-from vivavoce.features.refocusing import pose_dropout
 from vivavoce.methods.load import add_lora, load
 from vivavoce.video.branches.audio import AudioAttention
 from vivavoce.video.config import LoraConfig
@@ -383,17 +382,3 @@ def test_81_frames_have_84_state_tokens_the_first_frame_four_times():
     assert states.shape == (84, STATE)
     wanted = [long.states[0]] * 4 + [long.states[t] for t in range(1, 81)]
     assert np.array_equal(states, np.stack(wanted))
-
-
-def test_an_examples_pose_is_dropped_by_the_loudness_of_its_four_frames():
-    _, conditions = example("apoavatar")
-    by_frame = pose_dropout(np.asarray(scene().speech.samples), 25.0, FRAMES)
-    wanted = [by_frame[0]] + [by_frame[4 * i - 3 : 4 * i + 1].mean() for i in range(1, LATENTS)]
-    np.testing.assert_allclose(conditions["pose_drop"][0], wanted, rtol=1e-6)
-
-
-def test_an_example_that_lacks_what_it_is_trained_on_is_refused():
-    method, names = load(tiny.method("physavatar")), {"states": "physical states", "photo": "photo"}
-    for lacking, name in names.items():
-        with pytest.raises(ValueError, match=f"needs its {name}"):
-            method.network.example(method.make, replace(scene(), **{lacking: None}), clip())

@@ -152,9 +152,7 @@ def test_a_job_that_is_there_needs_resume(inputs):
     request()  # an empty folder is no job
     Path("out.job/job.json").write_text("{}")
     told = refusal()
-    assert told == (
-        "out.job holds a video that was not finished: go on with --resume, or remove the folder."
-    )
+    assert told == ("out.job holds a video that was not finished: go on with --resume, or remove the folder.")
     assert request(resume=True).job == Path("out.job")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,11 +76,16 @@ class ApoAvatar(AvatarNetwork):
         }
 
     def example(
-        self, make: Maker, scene: Scene, frames: UInt8[np.ndarray, "F H W 3"]
+        self,
+        make: Maker,
+        scene: Scene,
+        frames: UInt8[np.ndarray, "F H W 3"],
+        given: Sequence[range] = (),
     ) -> tuple[Float[Tensor, "1 C f h w"], dict[str, Tensor]]:
         """Adds "pose_drop", how likely each latent frame's pose is dropped for the loudness there (eq. 2 to 4)."""
-        latents, conditions = super().example(make, scene, frames)
-        drop = latent_dropout(pose_dropout(np.asarray(scene.speech.samples), scene.fps, len(frames)))
+        latents, conditions = super().example(make, scene, frames, given)
+        loud = scene.speech.samples * np.float32(scene.speech.gain)
+        drop = latent_dropout(pose_dropout(loud, scene.fps, len(frames)))
         return latents, conditions | {"pose_drop": torch.from_numpy(drop)[None].float().to(make.device)}
 
     def losses(

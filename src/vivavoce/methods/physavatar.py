@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -95,10 +96,14 @@ class PhysAvatar(AvatarNetwork):
         }
 
     def example(
-        self, make: Maker, scene: Scene, frames: UInt8[np.ndarray, "F H W 3"]
+        self,
+        make: Maker,
+        scene: Scene,
+        frames: UInt8[np.ndarray, "F H W 3"],
+        given: Sequence[range] = (),
     ) -> tuple[Float[Tensor, "1 C f h w"], dict[str, Tensor]]:
         """Adds "states", the reference tokens of every frame: 84 for 81 frames (appendix B)."""
-        latents, conditions = super().example(make, scene, frames)
+        latents, conditions = super().example(make, scene, frames, given)
         states = reference_states(present(scene.states, "physical states"))
         return latents, conditions | {"states": torch.from_numpy(states).flatten(0, 1)[None].to(make.device)}
 

@@ -121,8 +121,9 @@ class _Guided:
         self.nulls = nulls
         self.watch = watch
         self.chain = sampling.chain.among(conditions)
-        tokens = self.network.config.tokens
-        self.batch = at_once(self.network, tokens, self.chain.evaluations)
+        make, tokens = method.make, self.network.config.tokens
+        beside = make.vae, make.text_encoder.model
+        self.batch = at_once(self.network, tokens, self.chain.evaluations, beside=beside)
         self.steps = 0
         self.seen: dict[str, Tensor] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -46,17 +46,23 @@ class AvatarNetwork(nn.Module):
         """Everything that the network is told of a span of a scene, batch of one, on the maker's device."""
 
     def example(
-        self, make: Maker, scene: Scene, frames: UInt8[np.ndarray, "F H W 3"]
+        self,
+        make: Maker,
+        scene: Scene,
+        frames: UInt8[np.ndarray, "F H W 3"],
+        given: Sequence[range] = (),
     ) -> tuple[Float[Tensor, "1 C f h w"], dict[str, Tensor]]:
         """A clip for training: its latents, reference pictures before them, and all that `losses` reads.
 
-        `scene` is the clip's own; F is 1, 5, 9, ....
+        `scene` is the clip's own; F is 1, 5, 9, .... `given` are frames that are known beforehand, as a chunk of a
+        long video is given some of its neighbours' at its ends: what is to be drawn so must be trained so.
         """
         latents = encoded(make.vae, from_pictures(frames).to(make.device))
         if self.config.references:
             photo = from_pictures(present(scene.photo, "photo")[None])
             latents = torch.cat([encoded(make.vae, photo.to(make.device)), latents], dim=2)
-        return latents, self.conditions(make, scene, Span(0, len(frames)))
+        known = {span.start: frames[span.start : span.stop] for span in given}
+        return latents, self.conditions(make, scene, Span(0, len(frames), known))
 
     @property
     def parts(self) -> dict[str, nn.Module]:

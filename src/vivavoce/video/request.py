@@ -82,6 +82,11 @@ def checked(
         seed=options.seed,
         cache=video.cache,
     )
+    if video.show and not sampling.chain.links[-1][1]:
+        raise InputError(
+            f"With a guidance scale of 0 for {sampling.chain.links[-1][0]} nothing is drawn with all conditions that "
+            "--show could look at: leave one of them out."
+        )
     sound = open_speech(speech)
     if sound.duration > MAX_SECONDS:
         raise InputError(
@@ -116,6 +121,8 @@ def _check_options(config: VideoConfig, photo: Path | None, options: GenerateOpt
         raise InputError(f"{photo} is a folder, and {name} starts from a photo: give the picture file.")
     if video.pose is not None and "pose" not in config.modes:
         raise InputError(f"{name} takes no pose: leave --pose out, or choose a method that does.")
+    if video.show and video.cache is not None:
+        raise InputError("--show looks into blocks that --cache skips: leave one of them out.")
     for what in video.show:
         kind = "attention" if what.startswith("attention:") else what
         if kind not in ("keypoints", "attention") or kind not in config.modes:

@@ -33,7 +33,7 @@ def encoded(vae: AutoencoderKLWan, frames: Float[Tensor, "B 3 F H W"]) -> Float[
         )
     posterior = vae.encode(frames.to(vae.device, vae.dtype), return_dict=False)[0]
     mean, std = _statistics(vae)
-    return (posterior.mode().float() - mean) / std
+    return (posterior.mode().float() - mean) * (1 / std)  # as Wan's own code: a quotient rounds otherwise
 
 
 @torch.no_grad()

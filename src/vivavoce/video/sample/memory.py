@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 SHARE = 0.8
 """Of the device's memory that may be filled: allocators fragment, and others use it too."""
 
 
-def at_once(network: Any, tokens: int, evaluations: int) -> int:
+def at_once(network: Any, tokens: int, evaluations: int, *, beside: Iterable[nn.Module] = ()) -> int:
     """The most evaluations of `tokens` each, up to `evaluations`, that fit beside the network's weights.
+
+    And `beside` the models that stay on the same device.
 
     From sizes and the device's whole memory alone, not from what happens to be free: the same video is then drawn in
     the same batches, and so bit for bit the same, whatever else runs. A processor gains nothing by batches.
@@ -20,7 +24,8 @@ def at_once(network: Any, tokens: int, evaluations: int) -> int:
     device = next(network.parameters()).device
     if device.type == "cpu":
         return 1
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    there = (p for model in (network, *beside) for p in model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in there if p.device == device)
     free = SHARE * _memory(device) - weights
     return max(1, min(evaluations, int(free // activations(network.backbone.config, tokens, network.dtype))))
 
