@@ -104,7 +104,10 @@ def python(code):
     [
         "import vivavoce; vivavoce.create, vivavoce.generate",
         "from vivavoce.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
-        "from vivavoce.cli import main\ntry: main(['generate', '--help'])\nexcept SystemExit: pass",
+        *(
+            f"from vivavoce.cli import main\ntry: main(['{command}', '--help'])\nexcept SystemExit: pass"
+            for command in ("generate", "plan", "weights", "methods")
+        ),
     ],
 )
 def test_a_light_start(start):

@@ -137,7 +137,7 @@ def measure(config: VideoConfig, device: Device) -> dict[str, object]:
         "plain_evaluation_s": spread(both["plain"]),
         "times_plain": ratio(both, "ours", "plain"),
         "evaluations": count,
-        "at_once": at_once(method.network, config.tokens, count),
+        "at_once": at_once(method.network, config.tokens, count, beside=(method.make.vae,)),
         "step_s": spread(steps),
         "peak_gb": device.peak_gb(),
         "steps": config.steps,

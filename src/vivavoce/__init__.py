@@ -53,6 +53,9 @@ def generate(
     """
     from vivavoce.config import GenerateOptions, VideoOptions
 
+    files: dict[str, Any] = {
+        name: Path(video[name]) for name in ("weights", "plan", "pose", "states") if video.get(name)
+    }
     options = GenerateOptions(
         size=size,
         fps=None if fps is None else float(fps),
@@ -62,7 +65,7 @@ def generate(
         text=text,
         face=face,
         method=method,
-        video=VideoOptions(**video),
+        video=VideoOptions(**video | files),
     )
     from vivavoce.batch import generate_any
 

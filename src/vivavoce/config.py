@@ -54,11 +54,6 @@ class VideoOptions:
     show: tuple[str, ...] = ()
     """Of the network at work: keypoints (drawn over the clip), attention or attention:BLOCK (a plot beside it)."""
 
-    def __post_init__(self) -> None:
-        for name in ("weights", "plan", "pose", "states"):
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, Path(value))
-
     @property
     def scales(self) -> dict[str, float]:
         """The scales of --guidance by name. Raises InputError for what is none."""

@@ -104,7 +104,7 @@ def test_the_presets_links_are_the_papers():
 def test_links_at_once_give_what_one_by_one_do(monkeypatch):
     method, scene = method_of("apoavatar"), scene_of(17, pose=True)
     alone = one_chunk(method, scene, scales=EACH)[LATENTS]
-    monkeypatch.setattr(drawing, "at_once", lambda network, tokens, evaluations: 3)
+    monkeypatch.setattr(drawing, "at_once", lambda network, tokens, evaluations, **beside: 3)
     sizes = calls_of(method.network, monkeypatch)
     together = one_chunk(method, scene, scales=EACH)[LATENTS]
     assert sizes == [3, 2, 3, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -97,13 +98,12 @@ class VideoWriter:
         flags = {"fflags": "+bitexact"}  # no random ids: the same input gives the same bytes
         if self._suffix != ".webm":
             flags["movflags"] = "+faststart"
-            if (
-                sound is not None
-            ):  # tracks' lengths are told in it: else milliseconds cut the last samples off
+            if sound is not None:  # in milliseconds the last samples would be cut off
                 flags["movie_timescale"] = str(_sample_rate(sound))
         self._output = av.open(f"file:{self._temporary}", "w", container_options=flags)
         self._output.metadata["comment"] = provenance.to_json()
-        stream = self._output.add_stream(codec, rate=self._rate, options=dict(options))
+        options = options | (_repeatable() if codec == "libx264" else {})
+        stream = self._output.add_stream(codec, rate=self._rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, self._pixels
         context = stream.codec_context
         context.thread_count = 0  # the encoder's own choice
@@ -206,3 +206,14 @@ class VideoWriter:
 def _sample_rate(sound: Path) -> int:
     with open_container(sound) as container:
         return sound_stream(container, sound).rate
+
+
+@functools.cache
+def _repeatable() -> dict[str, str]:
+    """Options without which x264 now and then gives other bytes for the same frames.
+
+    Its AVX-512 code for macroblock trees reads memory that nobody wrote, as one in forty clips of 480 pixels shows;
+    its AVX2 code, which every processor with AVX-512 has, gives the bytes that all others give.
+    """
+    processor = Path("/proc/cpuinfo")
+    return {"x264-params": "asm=AVX2"} if processor.exists() and "avx512" in processor.read_text() else {}
