@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor
@@ -57,10 +59,20 @@ class ActAvatar(AvatarNetwork):
             config, backbone, {"audio": audio}, {"phases": PhaseEmbedding(config.phases, t["text_dim"])}
         )
 
-    def conditions(self, make: Maker, scene: Scene, span: Span) -> dict[str, Tensor]:
+    def blocks(self, scene: Scene, span: Span) -> tuple[str, ...]:
         """The span's own part of the plan: windows are told in its own time, as in training (eq. 1)."""
         plan = scene.plan.between(*span.seconds(scene.fps))
-        text = make.text(prompt_blocks(Plan(base=f"{self.config.prompt} {plan.base}", phases=plan.phases)))
+        return prompt_blocks(Plan(base=f"{self.config.prompt} {plan.base}", phases=plan.phases))
+
+    def check(self, make: Maker, scene: Scene, spans: Iterable[Span]) -> None:
+        """Also of its phases: no more than have an embedding."""
+        for span in spans:
+            cast(PhaseEmbedding, self.extras["phases"]).check(len(self.blocks(scene, span)) - 1)
+            super().check(make, scene, [span])
+
+    def conditions(self, make: Maker, scene: Scene, span: Span) -> dict[str, Tensor]:
+        """Text with its phases, speech, and the picture that the span begins with."""
+        text = make.text(self.blocks(scene, span))
         return {
             "text": text.features,
             "phases": text.phases,

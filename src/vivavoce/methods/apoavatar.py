@@ -63,13 +63,16 @@ class ApoAvatar(AvatarNetwork):
         }
         super().__init__(config, backbone, branches)
 
+    def blocks(self, scene: Scene, span: Span) -> tuple[str, ...]:
+        """The plan's base, and what it says of this span."""
+        phases = scene.plan.between(*span.seconds(scene.fps)).phases
+        return self.config.prompt, scene.plan.base, *(phase.text for phase in phases)
+
     def conditions(self, make: Maker, scene: Scene, span: Span) -> dict[str, Tensor]:
         """Text, speech, the picture where there is one, and the pose where one is given, without dropout."""
         pose = make.pose(scene, span)
-        phases = scene.plan.between(*span.seconds(scene.fps)).phases
-        blocks = [self.config.prompt, scene.plan.base, *(phase.text for phase in phases)]
         return {
-            "text": make.text(blocks).features,
+            "text": make.text(self.blocks(scene, span)).features,
             "audio": make.audio(scene, span, REACH),
             **make.beginning(scene, span),
             **({} if pose is None else {"pose": pose}),

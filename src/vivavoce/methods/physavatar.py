@@ -73,24 +73,24 @@ class PhysAvatar(AvatarNetwork):
         """The block that the state head reads."""
         return f"blocks.{self.config.state_layer - 1}"
 
-    def conditions(self, make: Maker, scene: Scene, span: Span) -> dict[str, Tensor]:
-        """The brief conditions the VACE stack by a language model's states of it; without them, the text attention.
+    def blocks(self, scene: Scene, span: Span) -> tuple[str, ...]:
+        """A short generic prompt, phases that somebody wrote while they last, and the brief where no model read it.
 
-        The latter is the paper's ablation (table 2), and what is left where no language model is at hand. Phases that
-        somebody wrote are told to the text attention while they last.
+        The last is the paper's ablation (table 2), and what is left where no language model is at hand.
         """
         phases = scene.plan.between(*span.seconds(scene.fps)).phases
-        blocks = [self.config.prompt, *(phase.text for phase in phases)]
+        unread = scene.embeddings is None and self.config.planner == "omni"
+        brief = [scene.plan.base] if unread else []
+        return self.config.prompt, *(phase.text for phase in phases), *brief
+
+    def conditions(self, make: Maker, scene: Scene, span: Span) -> dict[str, Tensor]:
+        """The brief conditions the VACE stack by a language model's states of it, where there are any."""
         states = scene.embeddings
         if self.config.planner == "text":
             states = make.states(scene.plan.base)
-        conditions = {}
-        if states is None:
-            blocks.append(scene.plan.base)
-        else:
-            conditions["plan"] = states.to(make.device, torch.float32)
-        return conditions | {
-            "text": make.text(blocks).features,
+        plan = {} if states is None else {"plan": states.to(make.device, torch.float32)}
+        return plan | {
+            "text": make.text(self.blocks(scene, span)).features,
             "audio": make.audio(scene, span, REACH),
             "control": make.control(scene, span),
         }

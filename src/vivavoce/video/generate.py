@@ -16,7 +16,7 @@ from vivavoce.media.video import VideoWriter
 from vivavoce.progress import counted, track
 from vivavoce.video.draw import draw, frames_of
 from vivavoce.video.drift import DriftMeter
-from vivavoce.video.maker import Scene
+from vivavoce.video.maker import Scene, Span
 from vivavoce.video.method import VideoMethod
 from vivavoce.video.plan import write_plan
 from vivavoce.video.prepare import scene_of, settings_of
@@ -43,8 +43,10 @@ def generate(request: Request, load: Callable[[], VideoMethod]) -> Path:
             f"{request.config.name} draws with untrained weights ({parts}): its frames mean nothing.",
             stacklevel=1,
         )
+    chunks = request.sampling.chunks(request.config, scene.frames)
+    method.network.check(method.make, scene, (Span(chunk.first, chunk.frames) for chunk in chunks))
     job = Job(request.job, settings_of(request, scene, method))
-    name, count = request.out.name, len(request.sampling.chunks(request.config, scene.frames))
+    name, count = request.out.name, len(chunks)
     try:
         with counted(f"{name}: drawing", request.sampling.steps * count) as advance:
 
@@ -55,7 +57,7 @@ def generate(request: Request, load: Callable[[], VideoMethod]) -> Path:
         shown = frames_of(method, order, job, watch)
         _write(request, scene, method, shown)
         if watch is not None:
-            watch.finish(scene, [(chunk, job.load(chunk.index) or {}) for chunk in order], request.out)
+            watch.finish(scene, ((chunk, job.load(chunk.index) or {}) for chunk in order), request.out)
     except KeyboardInterrupt:
         warnings.warn(f"What is finished is kept in {job.folder}: go on with --resume.", stacklevel=1)
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -40,6 +40,15 @@ class AvatarNetwork(nn.Module):
         self.backbone = backbone_of(config) if backbone is None else backbone
         self.branches = nn.ModuleDict(branches)
         self.extras = nn.ModuleDict(extras)
+
+    @abstractmethod
+    def blocks(self, scene: Scene, span: Span) -> tuple[str, ...]:
+        """The text of a span, the first block what holds all the time."""
+
+    def check(self, make: Maker, scene: Scene, spans: Iterable[Span]) -> None:
+        """Raise InputError where the plan asks more of any span than the network can read, before one is drawn."""
+        for span in spans:
+            make.text_encoder.tokens(self.blocks(scene, span))
 
     @abstractmethod
     def conditions(self, make: Maker, scene: Scene, span: Span) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from transformers import (
 
 from vivavoce.errors import WeightsError
 from vivavoce.media.files import write_error
-from vivavoce.video.branches.phases import tokenized
+from vivavoce.video.branches.phases import PhasedTokens, tokenized
 from vivavoce.video.wan.convert import text_to_transformers
 from vivavoce.weights import TEXT_ENCODER, TOKENIZER, complain, mismatched, quietly, read_state
 
@@ -124,13 +124,17 @@ class TextEncoder:
         self.model.to(device)  # pyright: ignore[reportArgumentType]  # its decorator hides `self`
         return self
 
+    def tokens(self, blocks: Sequence[str]) -> PhasedTokens:
+        """What `encode` reads. Raises InputError as it does."""
+        return tokenized([_cleaned(block) for block in blocks], self.tokenizer, length=self.length)
+
     @torch.no_grad()
     def states(self, text: str) -> Float[Tensor, "1 P E"]:
         """Hidden states plus embeddings of a text's own tokens: what PhysAvatar eq. 5 takes of a language model.
 
         For networks whose planner is this encoder. Raises InputError as `encode` does.
         """
-        tokens = tokenized([_cleaned(text)], self.tokenizer, length=self.length)
+        tokens = self.tokens([text])
         ids = tokens.ids[:, : int(tokens.attention_mask.sum())].to(self.model.device)
         return self.model(ids).last_hidden_state + self.model.get_input_embeddings()(ids)
 
@@ -140,7 +144,7 @@ class TextEncoder:
 
         Raises InputError for a prompt longer than `length`: it is never cut short.
         """
-        tokens = tokenized([_cleaned(block) for block in blocks], self.tokenizer, length=self.length)
+        tokens = self.tokens(blocks)
         special = torch.isin(tokens.ids, torch.tensor(self.tokenizer.all_special_ids))
         device = self.model.device
         ids, mask = tokens.ids.to(device), tokens.attention_mask.to(device)

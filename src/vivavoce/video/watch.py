@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol, cast
@@ -58,7 +58,7 @@ class Watch(ABC):
         """A chunk's frame at `place`, with what was seen drawn over it."""
         return frame
 
-    def finish(self, scene: Scene, chunks: Sequence[tuple[Chunk, Mapping[str, Tensor]]], clip: Path) -> None:  # noqa: B027
+    def finish(self, scene: Scene, chunks: Iterable[tuple[Chunk, Mapping[str, Tensor]]], clip: Path) -> None:  # noqa: B027
         """Write what belongs beside the clip; nothing, unless a watch has something."""
 
 
@@ -114,7 +114,7 @@ class WatchPhases(Watch):
         with PhaseAttention(network.backbone, self.block, phases=phases, mask=words, item=item) as view:
             yield lambda _: {"shares": torch.from_numpy(view.shares)}
 
-    def finish(self, scene: Scene, chunks: Sequence[tuple[Chunk, Mapping[str, Tensor]]], clip: Path) -> None:
+    def finish(self, scene: Scene, chunks: Iterable[tuple[Chunk, Mapping[str, Tensor]]], clip: Path) -> None:
         shares = np.zeros((scene.frames, len(scene.plan.phases) + 1), np.float32)
         for chunk, kept in chunks:
             start, end = Span(chunk.first, chunk.frames).seconds(scene.fps)

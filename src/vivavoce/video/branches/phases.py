@@ -33,15 +33,18 @@ class PhaseEmbedding(nn.Module):
         self.embedding = nn.Embedding(phases + 1, width, padding_idx=BASE)
         nn.init.zeros_(self.embedding.weight)
 
+    def check(self, phases: int) -> None:
+        """Raise InputError for more phases than were learned."""
+        known = self.embedding.num_embeddings - 1
+        if phases > known:
+            raise InputError(f"The plan has {phases} phases and the weights know {known}: join some of them.")
+
     def forward(self, text: Float[Tensor, "B S E"], phases: Int[Tensor, "B S"]) -> Float[Tensor, "B S E"]:
         """The features with their tokens' phases in them; `phases` is 0 for base text, 1 .. K for phases.
 
         Raises InputError for a phase beyond those that were learned.
         """
-        known = self.embedding.num_embeddings - 1
-        most = int(phases.max())
-        if most > known:
-            raise InputError(f"The plan has {most} phases and the weights know {known}: join some of them.")
+        self.check(int(phases.max()))
         return text + self.embedding(phases).to(text.dtype)
 
 
