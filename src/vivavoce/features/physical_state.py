@@ -28,7 +28,7 @@ _JAW = (
     (127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,),
     (400,), (379,), (365,), (397, 288), (361,), (323,), (454,), (356,),
 )  # fmt: skip
-_FACE = (
+FACE_POINTS = (
     *_JAW,
     *((i,) for i in (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)),
     (168, 6), (197, 195), (5,), (4,),
@@ -36,6 +36,7 @@ _FACE = (
     *((i,) for i in (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)),
     *((i,) for i in (78, 82, 13, 312, 308, 317, 14, 87)),
 )  # fmt: skip
+"""The 68 points of the face: each is the mean of these vertices of the face mesh."""
 _VISIBLE = 0.5
 
 Keypoints = Float32[np.ndarray, "F 127 3"]
@@ -137,7 +138,7 @@ def keypoints_of(person: Portrait | Landmarks) -> Float32[np.ndarray, "127 3"]:
     """The keypoints of figure S2 among what was found in a picture; what was not found is 0, 0, 0."""
     points = np.zeros((POINTS, 3))
     parts = dict(zip(PARTS, np.split(points, np.cumsum(list(PARTS.values()))[:-1]), strict=True))
-    parts["face"][:] = _seen(np.array([person.face[list(i), :2].mean(axis=0) for i in _FACE]))
+    parts["face"][:] = _seen(np.array([person.face[list(i), :2].mean(axis=0) for i in FACE_POINTS]))
     if person.body is not None:
         body = person.body[list(_BODY)]
         parts["body"][:] = _seen(body[:, :2]) * (body[:, 3:] >= _VISIBLE)

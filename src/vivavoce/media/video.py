@@ -102,7 +102,7 @@ class VideoWriter:
                 flags["movie_timescale"] = str(_sample_rate(sound))
         self._output = av.open(f"file:{self._temporary}", "w", container_options=flags)
         self._output.metadata["comment"] = provenance.to_json()
-        options = options | (_repeatable() if codec == "libx264" else {})
+        options = options | (repeatable() if codec == "libx264" else {})
         stream = self._output.add_stream(codec, rate=self._rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, self._pixels
         context = stream.codec_context
@@ -209,7 +209,7 @@ def _sample_rate(sound: Path) -> int:
 
 
 @functools.cache
-def _repeatable() -> dict[str, str]:
+def repeatable() -> dict[str, str]:
     """Options without which x264 now and then gives other bytes for the same frames.
 
     Its AVX-512 code for macroblock trees reads memory that nobody wrote, as one in forty clips of 480 pixels shows;

@@ -23,6 +23,17 @@ OPENING_TIME = 0.033
 _OPEN = ARTICULATION.index("open")
 
 
+def eased(gap: float, wanted: float, fps: float) -> float:
+    """The lips' gap one frame after `gap`, on its way to `wanted`; both in full gaps.
+
+    It shuts at once, and opens no faster than OPENING_SPEED and OPENING_TIME allow.
+    """
+    ahead = wanted - gap
+    if ahead <= 0:
+        return wanted
+    return gap + min((1 - math.exp(-1 / (OPENING_TIME * fps))) * ahead, OPENING_SPEED / fps)
+
+
 class Driver:
     """One avatar, one recording: `push` samples at 16 kHz and get the frames they settle, then `finish`.
 
@@ -73,11 +84,8 @@ class Driver:
         count = max(0, until - self._spoken)
         frames = at_frames(self._track, self._fps, count, first=self._spoken, start=self._start / RATE)
         self._spoken += count
-        eased = 1 - math.exp(-1 / (OPENING_TIME * self._fps))
         for frame in frames:
-            ahead = frame[_OPEN] - self._gap
-            step = min(eased * ahead, OPENING_SPEED / self._fps) if ahead > 0 else ahead
-            self._gap = frame[_OPEN] = self._gap + step
+            self._gap = frame[_OPEN] = eased(self._gap, float(frame[_OPEN]), self._fps)
         if self._heard is not None:
             spent = max(
                 0, min(math.floor(self._spoken / self._fps * RATE) - 3 - self._start, len(self._track) - 3)

@@ -7,6 +7,7 @@ turn in a chain. Everything here is in canvas space (pixels); `drive` lifts the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,15 +69,24 @@ class Rig:
     brows: float
     """How far brows follow their control: less behind spectacles, which would bend with them."""
 
-    def transforms(self, controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "T M 3 4"]:
-        """Rigid transforms [R | t] of all particles: joints, face and rim vertices, tongue."""
+    def transforms(
+        self,
+        controls: Float32[np.ndarray, "T C"],
+        turns: Mapping[str, Float[np.ndarray, "T 3 3"]] | None = None,
+    ) -> Float32[np.ndarray, "T M 3 4"]:
+        """Rigid transforms [R | t] of all particles: joints, face and rim vertices, tongue.
+
+        `turns` of joints from rest, by name, take the place of those that the controls give.
+        """
         controls = controls.astype(np.float64)
-        joints = self._joints(controls)
+        joints = self._joints(controls, turns or {})
         face = self._face(controls, joints)
         tongue = self._tongue(controls, joints)
         return np.concatenate([joints, face, tongue], axis=1).astype(np.float32)
 
-    def _joints(self, controls: Float[np.ndarray, "T C"]) -> Float[np.ndarray, "T J 3 4"]:
+    def _joints(
+        self, controls: Float[np.ndarray, "T C"], given: Mapping[str, Float[np.ndarray, "T 3 3"]]
+    ) -> Float[np.ndarray, "T J 3 4"]:
         c = {name: controls[:, i] for name, i in INDEX.items()}
         h, zero = self.frame.height, np.zeros(len(controls))
         head = {
@@ -92,7 +102,7 @@ class Rig:
             turns[f"{side}_eye"] = rotation(c["gaze_x"], c["gaze_y"], zero)
             turns.update(self._arm(side, c[f"hand_{side}"]))
         turns["jaw"], shifts["jaw"] = self._jaw_motion(controls)
-        return chain(self.skeleton.positions, turns, shifts, len(controls))
+        return chain(self.skeleton.positions, {**turns, **given}, shifts, len(controls))
 
     def _arm(self, side: str, beat: Float[np.ndarray, " T"]) -> dict[str, Float[np.ndarray, "T 3 3"]]:
         """A beat lifts the hand: the forearm turns about the elbow in the picture's plane, with the hand."""
