@@ -107,7 +107,7 @@ def test_a_diffusers_folder_is_loaded_as_diffusers_loads_it(bases, name, dtype):
     same(method.make.text_encoder.model, given)
     assert {p.dtype for part in method.network.parts.values() for p in part.parameters()} == {dtype}
     assert not any(p.requires_grad for p in method.network.parameters())
-    assert (method.untrained, method.make.text_encoder.length) == (("the method's own parts",), 256)
+    assert (method.untrained, method.make.text_encoder.length) == (("the method's own parts",), c.text_length)
 
 
 @EVERY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +17,14 @@ import tyro
 from tyro.conf import Positional, arg
 
 import vivavoce
-from vivavoce.config import SPLAT, VideoOptions
+from vivavoce.config import SPLAT, CorpusOptions, VideoOptions
 from vivavoce.errors import InputError, VivavoceError, extra
 
 _Out = Annotated[Path, arg(aliases=["-o"])]
 _Number = Annotated[int | None, arg(metavar="INT")]
 _Text = Annotated[str | None, arg(metavar="STR")]
 _VIDEO = VideoOptions()
+_CORPUS = CorpusOptions()
 
 
 def create(
@@ -134,6 +135,53 @@ def methods() -> str:
     return table()
 
 
+def synth(
+    *,
+    out: _Out,
+    people: int = 40,
+    hours: float = 1.0,
+    size: int = 96,
+    fps: float = 25.0,
+    seed: int = 0,
+    workers: _Number = None,
+    sources: Annotated[CorpusOptions, arg(name="", help="")] = _CORPUS,
+) -> str:
+    """Make a corpus of synthetic people who speak and act, with everything that is known of them.
+
+    Args:
+        out: The folder of WebDataset shards; one that was begun with the same options is gone on with.
+        people: How many; a tenth of them, two at least, is held out.
+        hours: Of video in all.
+        size: Width and height of the frames in pixels, a multiple of 16.
+        fps: Frames a second, 1..120.
+        seed: Another number gives other people and clips, the same one the same bytes.
+        workers: Processes; by default one a core.
+        sources: Other generators in the place of the embedded ones.
+    """
+    with extra("video"):
+        from vivavoce.corpus.synth.make import synthesise
+        from vivavoce.corpus.synth.orders import Corpus
+
+    wanted = Corpus(people, hours, size, size, fps, seed)
+    return str(synthesise(wanted, out, sources=sources, workers=workers))
+
+
+def check(folder: Annotated[Positional[Path], arg(metavar="FOLDER")], /) -> str:
+    """Check every shard of a corpus against its index.
+
+    Args:
+        folder: A folder of shards.
+    """
+    from vivavoce.corpus.shards import check as checked
+    from vivavoce.corpus.shards import read_index
+
+    wrong = checked(folder)
+    if wrong:
+        told = ", ".join(f"{name} ({fault})" for name, fault in wrong.items())
+        raise InputError(f"Of the shards in {folder} are damaged: {told}; remove them and make them again.")
+    return f"{folder}: {read_index(folder).samples} samples, all as they were written"
+
+
 def inspect(file: Annotated[Positional[Path], arg(metavar="FILE")], /) -> str:
     """Tell how a video, picture or avatar was made.
 
@@ -179,21 +227,30 @@ def main(args: Sequence[str] | None = None) -> int:
     return code
 
 
+def corpus() -> None:
+    """Make and check corpora of speaking people to train on: `vivavoce corpus --help`."""
+
+
+_COMMANDS: dict[str, Callable[..., object]] = {
+    "create": create,
+    "generate": generate,
+    "plan": plan,
+    "corpus": corpus,
+    "inspect": inspect,
+    "weights": weights,
+    "methods": methods,
+}
+_GROUPS: dict[str, dict[str, Callable[..., object]]] = {"corpus": {"synth": synth, "check": check}}
+
+
 def _run(args: Sequence[str] | None) -> tuple[int, str]:
-    commands = {
-        "create": create,
-        "generate": generate,
-        "plan": plan,
-        "inspect": inspect,
-        "weights": weights,
-        "methods": methods,
-    }
+    args = list(sys.argv[1:] if args is None else args)
+    prog, about, commands = "vivavoce", vivavoce.__doc__, _COMMANDS
+    if args and args[0] in _GROUPS:
+        group = args.pop(0)
+        prog, about, commands = f"{prog} {group}", commands[group].__doc__, _GROUPS[group]
     try:
-        print(
-            tyro.extras.subcommand_cli_from_dict(
-                commands, prog="vivavoce", description=vivavoce.__doc__, args=args
-            )
-        )
+        print(tyro.extras.subcommand_cli_from_dict(commands, prog=prog, description=about, args=args))
     except VivavoceError as error:
         return 2, str(error)
     except KeyboardInterrupt:

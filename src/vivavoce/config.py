@@ -119,3 +119,25 @@ def check_face(face: int | None) -> None:
 def _check(name: str, value: float | int, low: int, high: int) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise InputError(f"--{name} {value:g} is out of bounds: give a number from {low} to {high}.")
+
+
+@dataclass(frozen=True)
+class CorpusOptions:
+    """Other generators for `vivavoce corpus synth`; None is the embedded one of each."""
+
+    text: str | None = None
+    """A file of utterances, a line each, or the URL of an OpenAI-compatible server."""
+    text_model: str | None = None
+    """The language model's name at that URL; its key is read from OPENAI_API_KEY."""
+    voice: str | None = None
+    """A command line with {text} and {out} that speaks English, or the URL of a server with OpenAI's /audio/speech."""
+    voice_model: str | None = None
+    """MODEL/VOICE at that URL; its key is read from OPENAI_API_KEY."""
+    portrait: str | None = None
+    """A text-to-image pipeline of diffusers, by folder or hub name; its pictures are moved by --method."""
+    method: str | None = None
+    """A method of the video family that draws the clips."""
+    base: str | None = None
+    """The pretrained base of that method."""
+    weights: Path | None = None
+    """That method's own parts."""

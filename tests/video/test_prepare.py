@@ -211,9 +211,9 @@ def test_planners_by_name(monkeypatch):
     assert planner_named("embedded") is None
     there = planner_named("http://localhost:8000/v1", "qwen")
     assert isinstance(there, Endpoint)
-    assert (there.model, there.headers["Authorization"]) == ("qwen", "Bearer secret")
+    assert (there.model, there.server.key) == ("qwen", "secret")
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert "Authorization" not in planner_named("https://host/v1").headers
+    assert planner_named("https://host/v1").server.key is None
     monkeypatch.setattr(OmniThinker, "load", Says)
     assert planner_named("Qwen/Qwen2.5-Omni-7B").words == "Qwen/Qwen2.5-Omni-7B"
 

@@ -27,19 +27,23 @@ SMALL_WAN: dict[str, Any] = {
 SMALL_VACE = SMALL_WAN | {"vace_layers": [0, 2, 4, 6], "vace_in_channels": 96}
 
 SMALL_VAE: dict[str, Any] = {
-    "base_dim": 16,
+    "base_dim": 24,
     "z_dim": 16,
-    "dim_mult": [1, 2, 4, 4],
+    "dim_mult": [1, 2, 3],
     "num_res_blocks": 1,
-    "temperal_downsample": [False, True, True],
+    "temperal_downsample": [True, True],
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
 }
-"""4x8x8 with 16 channels, as Wan 2.1's."""
+"""4x8x8 with 16 channels, as Wan 2.1's; the first halving takes pixels apart, as Wan 2.2's does, which is four times
+as fast."""
 
 SMALL: dict[str, Any] = {
     "vae": SMALL_VAE,
     "base": None,
     "encoder": EncoderConfig("log-mel", LogMelEncoder.name, LogMelEncoder.width),
-    "text_length": 256,
+    "text_length": 160,
     "width": 96,
     "height": 96,
     "fps": 25.0,

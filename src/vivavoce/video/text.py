@@ -53,7 +53,13 @@ thumbs up, counts on the fingers, touches the chin, leans forward, leans back, s
 happy, sad, angry, surprised, calm, serious, friendly, confident, neutral, excited, gentle
 young, old, wearing a red, green, blue, yellow, black, white, grey, brown shirt, suit, jacket, dress, sweater, with \
 short hair, long hair, curly hair, dark hair, blond hair, glasses, beard, in an office, room, studio, street, garden
-his, her, she, he, they, and, with, while, then, from, into, over, under, on, at, of, for, as, is, are
+slim, average, athletic, heavy, middle-aged, very fair, light, beige, tan, dark, deepest skin, bald head, red, \
+grey hair in a bun, shoulder-length, moustache, orange, purple t-shirt, hoodie, in front of a wall, brick wall, curtain, \
+bookshelf, window
+holds up, lifts up, turns up the palm, offers the open hand, index finger, viewer, straight ahead, shows something at, \
+greets with a wave, gives, puts, lays the hand on the chest, crosses the arms, nods the head, lowers and raises, says \
+yes, no, bows, bends towards, inclines
+his, her, their, she, he, they, and, with, while, then, from, into, over, under, on, at, of, for, as, is, are
 static, blurred, low quality, worst quality, overexposed, deformed, extra fingers, poorly drawn hands, subtitles
 """
 """What the miniature's tokenizer is trained on: the embedded planner's phrases, and words that people add."""

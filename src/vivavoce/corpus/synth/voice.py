@@ -11,10 +11,10 @@ The engines do not agree on what a label's time means, so each clock is set righ
 from __future__ import annotations
 
 import ctypes
-import functools
 import re
 import subprocess
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,8 @@ def synthesize(
 ) -> tuple[Float32[np.ndarray, " n"], list[Phone]]:
     """Speak `text`: samples at 16 kHz in [-1, 1], and the phones that lie in them without gap or overlap.
 
-    `rate` and `pitch` are relative to the voice's own; festival knows no `pitch`.
+    `rate` and `pitch` are relative to the voice's own; festival knows no `pitch`. The same call gives the same
+    bits, whatever was spoken before it.
     Raises InputError where the engine is not installed, does not know the voice, or says nothing.
     """
     engines = {"flite": _flite, "espeak": _espeak, "festival": _festival}
@@ -105,7 +106,9 @@ def _read(path: Path) -> Float32[np.ndarray, " n"]:
 def _at_speech_rate(samples: np.ndarray, rate: int) -> Float32[np.ndarray, " n"]:
     import soxr
 
-    return samples if rate == SPEECH_RATE else soxr.resample(samples, rate, SPEECH_RATE).astype(np.float32)
+    if rate == SPEECH_RATE:
+        return samples
+    return soxr.resample(samples, rate, SPEECH_RATE).astype(np.float32).clip(-1, 1)  # its ripple goes beyond
 
 
 def _flite(text: str, name: str, rate: float, pitch: float) -> tuple[np.ndarray, list[Phone]]:
@@ -146,9 +149,8 @@ def _festival(text: str, name: str, rate: float, pitch: float) -> tuple[np.ndarr
 
 
 def _espeak(text: str, name: str, rate: float, pitch: float) -> tuple[np.ndarray, list[Phone]]:
-    samples, native_rate, events = _espeak_library().speak(
-        text, name, int(165 * rate), int(min(99, 50 * pitch))
-    )
+    with closing(_Espeak()) as library:
+        samples, native_rate, events = library.speak(text, name, int(165 * rate), int(min(99, 50 * pitch)))
     samples = _at_speech_rate(samples, native_rate)
     ends = [*(start for start, _ in events[1:]), len(samples) / SPEECH_RATE]
     phones: list[Phone] = []
@@ -201,7 +203,11 @@ class _Event(ctypes.Structure):
 
 
 class _Espeak:
-    """libespeak-ng, which keeps one global state: one instance a process, never used from two threads."""
+    """libespeak-ng, which keeps one global state: never used from two threads.
+
+    What it has spoken moves the phase of the flutter and the noise of the next utterance, and no call sets
+    them back: for each utterance it is loaded and unloaded again.
+    """
 
     RETRIEVAL, PHONEME_EVENTS_IPA, EVENT_PHONEME, UTF8, PARAMETER_RATE, PARAMETER_PITCH = 1, 3, 7, 1, 1, 3
 
@@ -213,6 +219,13 @@ class _Espeak:
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
         self._callback = kind(self._receive)  # the library keeps the bare pointer, so this object must live
         self._library.espeak_SetSynthCallback(self._callback)
+        ctypes.CDLL(None).srand(1)  # its noise is the C library's
+
+    def close(self) -> None:
+        from _ctypes import dlclose
+
+        self._library.espeak_Terminate()
+        dlclose(self._library._handle)
 
     def _receive(self, samples: int | None, count: int, events) -> int:
         if samples and count > 0:
@@ -237,8 +250,3 @@ class _Espeak:
         self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, self.UTF8, None, None)
         pcm = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.int16)
         return pcm.astype(np.float32) / 32768, self._rate, self._events
-
-
-@functools.cache
-def _espeak_library() -> _Espeak:
-    return _Espeak()
