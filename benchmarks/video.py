@@ -83,9 +83,9 @@ def overhead(name: str, rounds: int, side: int) -> dict[str, Any]:
     """An evaluation of the network against one of the plain diffusers model on the same weights and inputs."""
     import torch
 
-    from flops import Load, backbone_flops, network_flops
     from networks import PLAN_TOKENS, alternated, evaluations, random_method, random_scene, ratio
     from vivavoce.methods import METHODS
+    from vivavoce.video.flops import Load, backbone_flops, network_flops
 
     config = few_blocks(name, side)
     method = random_method(config, torch.device("cpu"), torch.float32)

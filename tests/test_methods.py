@@ -13,6 +13,7 @@ from vivavoce.features.physical_state import WIDTH
 from vivavoce.methods import METHODS, find
 from vivavoce.methods.load import add_lora, load, save_parts
 from vivavoce.methods.table import sizes, table
+from vivavoce.video.batch import TrainingBatch
 from vivavoce.video.draw import draw, frames_of
 from vivavoce.video.maker import Scene
 from vivavoce.video.method import Sampling
@@ -54,6 +55,16 @@ def drawn(method, job, s=None, **sampling):
     return np.stack(list(frames_of(method, order, job)))
 
 
+def batch_of(network, latents, conditions, *, sigma, noise, seed):
+    """One example for training, with its masks, nothing dropped."""
+    whole = replace(network.config, dropout=0.0)
+    network.config, config = whole, network.config
+    seeded = torch.Generator().manual_seed(seed)
+    told = network.randomised(conditions, sigma, nulls={"text": torch.zeros(1, 1, 1)}, generator=seeded)
+    network.config = config
+    return TrainingBatch(latents, told, sigma, noise)
+
+
 def trained(name, steps, *, rate=3e-3, seed=0, weights=None, **changes):
     """A tiny method after some steps on one clip with fixed noise and times, and its losses."""
     torch.manual_seed(seed)
@@ -63,11 +74,14 @@ def trained(name, steps, *, rate=3e-3, seed=0, weights=None, **changes):
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(latents.shape, generator=generator)
     sigma = torch.tensor([0.7])
+    batch = batch_of(network, latents, conditions, sigma=sigma, noise=noise, seed=2)
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate)
     losses = []
     for _ in range(steps):
-        fixed = torch.Generator().manual_seed(2)
-        loss = network.loss(latents, conditions, sigma=sigma, noise=noise, generator=fixed)
+        terms = network.losses(batch)
+        loss = torch.stack(
+            [network.config.losses[term] * value.mean() for term, value in terms.items()]
+        ).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -123,11 +137,11 @@ def test_every_part_matters_once_it_is_trained(name, part):
     network = method.network
     latents, conditions = network.example(method.make, scene(), clip())
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(3))
-    given = {"sigma": torch.tensor([0.5]), "noise": noise}
+    batch = batch_of(network, latents, conditions, sigma=torch.tensor([0.5]), noise=noise, seed=4)
 
     def told():
         with torch.no_grad():
-            return network.losses(latents, conditions, **given, generator=torch.Generator().manual_seed(4))
+            return network.losses(batch)
 
     whole = told()
     if part in network.branches:

@@ -104,7 +104,6 @@ def matrix_rate(device: Device, *, products: int = 10) -> float:
 
 def measure(config: VideoConfig, device: Device) -> dict[str, object]:
     """Everything about one method. Raises torch.cuda.OutOfMemoryError where it does not fit."""
-    from flops import network_flops
     from networks import (
         PLAN_TOKENS,
         alternated,
@@ -114,6 +113,7 @@ def measure(config: VideoConfig, device: Device) -> dict[str, object]:
         ratio,
         step_seconds,
     )
+    from vivavoce.video.flops import network_flops
     from vivavoce.video.maker import Span
     from vivavoce.video.method import Sampling
     from vivavoce.video.sample.memory import at_once

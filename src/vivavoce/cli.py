@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 import vivavoce
-from vivavoce.config import SPLAT, CorpusOptions, VideoOptions
+from vivavoce.config import SPLAT, CorpusOptions, TrainOptions, VideoOptions
 from vivavoce.errors import InputError, VivavoceError, extra
 
 _Out = Annotated[Path, arg(aliases=["-o"])]
@@ -25,6 +25,7 @@ _Number = Annotated[int | None, arg(metavar="INT")]
 _Text = Annotated[str | None, arg(metavar="STR")]
 _VIDEO = VideoOptions()
 _CORPUS = CorpusOptions()
+_TRAIN = TrainOptions()
 
 
 def create(
@@ -227,6 +228,35 @@ def main(args: Sequence[str] | None = None) -> int:
     return code
 
 
+def train(
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE")],
+    /,
+    *,
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="PATH")] = None,
+    data: Annotated[Path | None, arg(metavar="PATH")] = None,
+    dry_run: bool = False,
+    options: Annotated[TrainOptions, arg(name="", help="")] = _TRAIN,
+) -> str:
+    """Train a method, or go on where a run was stopped.
+
+    Args:
+        recipe: physavatar, actavatar, apoavatar, one of their miniatures or of the miniatures' base; or a YAML file
+            that changes one of them.
+        out: The folder of the run: its checkpoints, losses, samples, and the result of each stage.
+        data: The clips: a folder made by `vivavoce corpus synth`, or a metadata.json of real ones in VideoX-Fun's form.
+        dry_run: Tell what would be trained, and the memory and time that it takes, without doing it.
+        options: The base, and how the machine trains.
+    """
+    with extra("train"):
+        from vivavoce.train.command import run, told
+
+    if dry_run:
+        return told(recipe, options)
+    if out is None:
+        raise InputError("Where the run is to be kept is not said: give a folder with --out.")
+    return "\n".join(str(path) for path in run(recipe, data, out, options))
+
+
 def corpus() -> None:
     """Make and check corpora of speaking people to train on: `vivavoce corpus --help`."""
 
@@ -235,6 +265,7 @@ _COMMANDS: dict[str, Callable[..., object]] = {
     "create": create,
     "generate": generate,
     "plan": plan,
+    "train": train,
     "corpus": corpus,
     "inspect": inspect,
     "weights": weights,

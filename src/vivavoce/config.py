@@ -122,6 +122,36 @@ def _check(name: str, value: float | int, low: int, high: int) -> None:
 
 
 @dataclass(frozen=True)
+class TrainOptions:
+    """What a user may choose of how a machine trains."""
+
+    base: str | None = None
+    """The pretrained model: a diffusers folder, a hub name, or a folder of the original release."""
+    weights: Path | None = None
+    """The method's own parts to begin with, one safetensors file."""
+    encoder: str | None = None
+    """The speech encoder's folder or hub name, where it is not the method's usual one."""
+    split: str = "train"
+    """The part of a synthetic corpus to train on."""
+    micro: int = 1
+    """Examples that a process works on at once; the rest of its share of a batch is accumulated."""
+    precision: str = "no"
+    """bf16, or no for float32."""
+    sharded: bool = False
+    """Shard weights, gradients and optimizer over the processes (FSDP2)."""
+    cpu: bool = False
+    """Train on the processor though there is a graphics card."""
+    workers: int = 0
+    """Processes that read examples ahead."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    sample_every: int | None = None
+    """Steps between sample clips."""
+    accept: bool = False
+    """Go on although recipe or data have been changed on purpose since the last checkpoint."""
+
+
+@dataclass(frozen=True)
 class CorpusOptions:
     """Other generators for `vivavoce corpus synth`; None is the embedded one of each."""
 

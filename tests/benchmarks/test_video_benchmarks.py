@@ -15,10 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 import networks
 import tiny
 import video
-from flops import Load, backbone_flops, branch_flops, network_flops
 from gpu import video as card
 from vivavoce.methods import METHODS
 from vivavoce.methods.load import load
+from vivavoce.video.flops import Load, backbone_flops, branch_flops, network_flops
+from vivavoce.video.wan.sockets import Branch
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "gpu" / "video.py"
@@ -47,8 +48,12 @@ def test_operations_are_those_that_torch_counts(name, changes):
 
 
 def test_operations_of_an_unknown_branch_are_refused():
-    with pytest.raises(TypeError, match="no formula for Linear"):
-        branch_flops(torch.nn.Linear(1, 1), Load.of(METHODS["physavatar"], plan=0, audio=0))
+    class Theirs(Branch):
+        def residual(self, layer, tokens, conditions):
+            return None
+
+    with pytest.raises(TypeError, match="no formula for Theirs"):
+        branch_flops(Theirs(), Load.of(METHODS["physavatar"], plan=0, audio=0))
 
 
 @EVERY

@@ -12,9 +12,10 @@ from diffusers.models.transformers.transformer_wan_vace import WanVACETransforme
 from torch import nn
 
 import tiny
-from test_methods import EVERY, FRAMES, clip, scene
+from test_methods import EVERY, FRAMES, batch_of, clip, scene
 from vivavoce.features.physical_state import WIDTH as STATE
 from vivavoce.methods.load import add_lora, load
+from vivavoce.video.batch import TrainingBatch
 from vivavoce.video.branches.audio import AudioAttention
 from vivavoce.video.config import LoraConfig
 from vivavoce.video.maker import Span
@@ -56,7 +57,10 @@ def noise_like(latents: torch.Tensor) -> torch.Tensor:
 
 
 def losses(network, latents, conditions, *, seed=4, sigma=SIGMA):
-    return network.losses(latents, conditions, sigma=sigma, noise=noise_like(latents), generator=seeded(seed))
+    """Of one example, its masks drawn and nothing dropped."""
+    return network.losses(
+        batch_of(network, latents, conditions, sigma=sigma, noise=noise_like(latents), seed=seed)
+    )
 
 
 def overheard(network: AvatarNetwork) -> list[dict]:
@@ -149,25 +153,28 @@ def test_the_hints_weigh_one_in_training_and_what_the_method_says_in_sampling():
     assert not torch.equal(*drawn)
 
 
-def test_the_flow_loss_is_the_mean_square_over_frames_that_are_not_given():
+def test_the_flow_loss_is_each_examples_mean_square_over_frames_that_are_not_given():
     """Item 0 has its first two frames given; item 1 had its picture dropped, and must draw all."""
     draw = np.random.default_rng(0)
     sample, latents, noise = draw.standard_normal((3, 2, 4, 3, 2, 5)).astype(np.float32)
     image = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     square = (sample.astype(np.float64) - (noise.astype(np.float64) - latents)) ** 2
-    drawn, given = Drawn(torch.from_numpy(sample).requires_grad_()), {"image": image}
-    tensors = torch.from_numpy(latents), torch.from_numpy(noise)
-    loss = flow_loss(drawn, *tensors, given)
-    wanted = np.concatenate([square[0, :, 2].ravel(), square[1].ravel()]).mean()
-    assert loss.item() == pytest.approx(wanted, rel=1e-6)
-    assert flow_loss(drawn, *tensors, {}).item() == pytest.approx(square.mean(), rel=1e-6)
+    drawn = Drawn(torch.from_numpy(sample).requires_grad_())
 
-    (gradient,) = torch.autograd.grad(loss, drawn.sample)
+    def loss(conditions):
+        tensors = torch.from_numpy(latents), conditions, torch.ones(2), torch.from_numpy(noise)
+        return flow_loss(drawn, TrainingBatch(*tensors))
+
+    given = loss({"image": image})
+    wanted = [square[0, :, 2].mean(), square[1].mean()]
+    assert given.tolist() == pytest.approx(wanted, rel=1e-6)
+    assert loss({}).tolist() == pytest.approx(square.mean(axis=(1, 2, 3, 4)), rel=1e-6)
+
+    (gradient,) = torch.autograd.grad(given.sum(), drawn.sample)
     assert torch.equal(gradient[0, :, :2], torch.zeros(4, 2, 2, 5))
     assert gradient[0, :, 2].abs().min() > 0
     assert gradient[1].abs().min() > 0
-    everything = flow_loss(drawn, *tensors, {"image": torch.ones(2, 3)})
-    assert everything.item() == 0
+    assert loss({"image": torch.ones(2, 3)}).tolist() == [0, 0]
 
 
 @EVERY
@@ -228,37 +235,75 @@ def test_the_state_loss_is_that_of_masked_latents_of_one_block_and_teaches_no_ot
     assert state.item() == pytest.approx(np.mean(squares), rel=1e-4)
 
 
-def test_terms_are_weighed_by_the_config():
-    network, (latents, conditions) = grown("physavatar"), example("physavatar")
-    assert network.config.losses == {"flow": 1.0, "state": 10.0}
-    given, seed = {"sigma": LOW, "noise": noise_like(latents)}, hiding(3)
-    terms = network.losses(latents, conditions, **given, generator=seeded(seed))
-    loss = network.loss(latents, conditions, **given, generator=seeded(seed))
-    assert loss.item() == pytest.approx(terms["flow"].item() + 10 * terms["state"].item(), rel=1e-6)
-    network.config = replace(network.config, losses={"flow": 0.5, "state": 0.0})
-    halved = network.loss(latents, conditions, **given, generator=seeded(seed))
-    assert halved.item() == pytest.approx(0.5 * terms["flow"].item(), rel=1e-6)
+@EVERY
+def test_an_examples_losses_do_not_depend_on_its_batch(name):
+    """Three noise levels in one batch are what they are one by one, and in float64 what the formula says."""
+    network, (latents, conditions) = grown(name).double(), example(name)
+
+    def double(value):
+        return value.double() if value.is_floating_point() else value
+
+    items = []
+    for seed, level in ((hiding(2), 0.1), (hiding(0), 0.5), (hiding(4), 0.2)):
+        sigma, noise = torch.tensor([level]), torch.randn(latents.shape, generator=seeded(seed))
+        one = batch_of(network, latents, conditions, sigma=sigma, noise=noise, seed=seed)
+        told = {key: double(value) for key, value in one.conditions.items()}
+        items.append(TrainingBatch(double(one.latents), told, double(one.sigma), double(one.noise)))
+    with torch.no_grad():
+        together = network.losses(TrainingBatch.cat(items))
+        alone = [network.losses(item) for item in items]
+    for term, values in together.items():
+        assert values.shape == (3,)
+        assert values.tolist() == pytest.approx([one[term].item() for one in alone], rel=1e-6), term
+    assert len(set(together["flow"].tolist())) == 3
+    if name == "physavatar":
+        assert together["state"][1] == 0  # nothing was hidden there
+        assert together["state"][[0, 2]].min() > 0
 
 
-def test_pose_is_dropped_frame_by_frame_with_its_probability(monkeypatch):
-    network, told, items = grown("apoavatar"), [], 20_000
-    monkeypatch.setattr(
-        AvatarNetwork, "losses", lambda self, latents, conditions, **rest: told.append(conditions) or {}
+def test_examples_of_other_shapes_are_no_batch():
+    item = TrainingBatch(
+        torch.zeros(1, 2, 3, 4, 4), {"text": torch.zeros(1, 5, 6)}, SIGMA, torch.zeros(1, 2, 3, 4, 4)
     )
+    longer = replace(item, conditions={"text": torch.zeros(1, 7, 6)})
+    assert item.form != longer.form
+    assert TrainingBatch.cat([item, item]).form == item.form
+    with pytest.raises(ValueError, match="same names and shapes"):
+        TrainingBatch.cat([item, longer])
+
+
+def test_without_states_nothing_is_hidden_and_no_state_is_told():
+    """The first row of PhysAvatar's table 2: flow matching alone."""
+    network, (latents, conditions) = grown("physavatar"), example("physavatar")
+    bare = {key: value for key, value in conditions.items() if key != "states"}
+    told = overheard(network)
+    terms = losses(network, latents, bare, seed=hiding(3), sigma=LOW)
+    assert set(terms) == {"flow"}
+    assert "audio_mask" not in told[0]["conditions"]
+
+
+def test_pose_is_dropped_frame_by_frame_with_its_probability():
+    network, items = grown("apoavatar", dropout=0.0), 20_000
     drop = torch.tensor([0.0, 0.05, 0.5, 0.9, 1.0])
-    conditions = {"pose": torch.zeros(items, 1), "pose_drop": drop.expand(items, -1)}
-    for seed in (0, 0, 1):
-        latents, sigma = torch.zeros(items, 1, LATENTS, 1, 1), torch.ones(items)
-        network.losses(latents, conditions, sigma=sigma, noise=latents, generator=seeded(seed))
-    keep = told[0]["pose_keep"]
+    conditions = {
+        "text": torch.zeros(1, 1, 1),
+        "pose": torch.zeros(1, 1),
+        "pose_drop": drop.expand(items, -1),
+    }
+
+    def kept(seed):
+        found = network.randomised(conditions, SIGMA, nulls=conditions, generator=seeded(seed))
+        return found["pose_keep"]
+
+    keep = kept(0)
     assert keep.dtype == torch.bool
-    kept = keep.double().mean(0)
-    assert torch.equal(kept[[0, 4]], torch.tensor([1.0, 0.0], dtype=torch.float64))
-    assert (kept - (1 - drop)).abs().max() < 5 * (0.25 / items) ** 0.5
+    share = keep.double().mean(0)
+    assert torch.equal(share[[0, 4]], torch.tensor([1.0, 0.0], dtype=torch.float64))
+    assert (share - (1 - drop)).abs().max() < 5 * (0.25 / items) ** 0.5
     together = (keep[:, 2] & keep[:, 1]).double().mean()
     assert abs(together - 0.5 * 0.95) < 5 * (0.25 / items) ** 0.5  # frames are drawn apart
-    assert torch.equal(keep, told[1]["pose_keep"])
-    assert not torch.equal(keep, told[2]["pose_keep"])
+    assert torch.equal(keep, kept(0))
+    assert not torch.equal(keep, kept(1))
 
 
 def test_a_pose_that_is_dropped_whole_is_no_pose_bit_for_bit():
@@ -305,58 +350,60 @@ def test_actavatars_audio_grows_with_depth_to_the_power_of_three_halves():
         torch.testing.assert_close(residual, residuals[3] * (layer / 4) ** 1.5, rtol=1e-5, atol=1e-8)
 
 
-def ones_of(name: str, items: int) -> dict[str, torch.Tensor]:
+def ones_of(name: str) -> dict[str, torch.Tensor]:
     """A condition for every link, two that follow the text, and two that are always there."""
-    followers = {"phases": torch.ones(items, 2, dtype=torch.long), "plan": torch.ones(items, 1, 2)}
-    kept = {"words": torch.ones(items, 2, dtype=torch.bool), "given": torch.ones(items, 1)}
-    return {link: torch.ones(items, 2, 3) for link in tiny.method(name).scales} | followers | kept
+    followers = {"phases": torch.ones(1, 2, dtype=torch.long), "plan": torch.ones(1, 1, 2)}
+    kept = {"words": torch.ones(1, 2, dtype=torch.bool), "given": torch.ones(1, 1)}
+    return {link: torch.ones(1, 2, 3) for link in tiny.method(name).scales} | followers | kept
 
 
 @EVERY
 def test_training_keeps_the_first_links_of_the_chain_a_random_number_of_them(name):
     network, items = load(tiny.method(name, dropout=0.15)).network, 3000
-    conditions, nulls = ones_of(name, items), {"text": torch.full((1, 2, 3), -1.0)}
+    conditions, nulls = ones_of(name), {"text": torch.full((1, 2, 3), -1.0)}
     chain = [link for link, _ in network.chain.links]
     assert chain == [link for link in ("text", "image", "audio", "pose") if link in network.config.scales]
-    found = network.dropped(conditions, nulls, seeded(0))
-    assert found.keys() == conditions.keys()
-    kept = torch.stack([(found[link] == 1).all(dim=(1, 2)) for link in chain], dim=1)
-    for i, link in enumerate(chain):
-        null = -1.0 if link == "text" else 0.0
-        assert (found[link][~kept[:, i]] == null).all()
-        if i:
-            assert not (kept[:, i] & ~kept[:, i - 1]).any()  # none without all before it
-    for follower in ("phases", "plan"):
-        assert torch.equal(found[follower].bool().flatten(1).all(1), kept[:, 0])
-        assert torch.equal(found[follower].bool().flatten(1).any(1), kept[:, 0])
-    for always in ("words", "given"):
-        assert torch.equal(found[always], conditions[always])
-    share = torch.bincount(kept.sum(1), minlength=len(chain) + 1) / items
+    generator, counts = seeded(0), []
+    for _ in range(items):
+        found = network.randomised(conditions, SIGMA, nulls=nulls, generator=generator)
+        assert found.keys() == conditions.keys()
+        kept = [bool((found[link] == 1).all()) for link in chain]
+        for link, there in zip(chain, kept, strict=True):
+            assert there or (found[link] == (-1.0 if link == "text" else 0.0)).all()
+        assert kept == sorted(kept, reverse=True)  # none without all before it
+        assert all(bool(found[follower].all()) == kept[0] for follower in ("phases", "plan"))
+        assert all(bool(found[follower].any()) == kept[0] for follower in ("phases", "plan"))
+        assert all(torch.equal(found[always], conditions[always]) for always in ("words", "given"))
+        counts.append(sum(kept))
+    share = torch.bincount(torch.tensor(counts), minlength=len(chain) + 1) / items
     wanted = torch.tensor([0.15] * len(chain) + [1 - 0.15 * len(chain)])
     assert (share - wanted).abs().max() < 5 * (0.25 / items) ** 0.5
-
-    again, other = (network.dropped(conditions, nulls, seeded(seed)) for seed in (0, 1))
-    assert all(torch.equal(found[key], again[key]) for key in found)
-    assert not torch.equal(found["audio"], other["audio"])
 
 
 @EVERY
 def test_without_dropout_training_keeps_everything_and_absent_links_are_no_links(name):
-    conditions, nulls = ones_of(name, 50), {"text": torch.zeros(1, 2, 3)}
-    found = load(tiny.method(name, dropout=0.0)).network.dropped(conditions, nulls, seeded(0))
-    assert all(torch.equal(found[key], conditions[key]) for key in conditions)
+    conditions, nulls = ones_of(name), {"text": torch.zeros(1, 2, 3)}
+    network, generator = load(tiny.method(name, dropout=0.0)).network, seeded(0)
+    for _ in range(50):
+        found = network.dropped(conditions, nulls, generator)
+        assert all(torch.equal(found[key], conditions[key]) for key in conditions)
     bare = {link: conditions[link] for link in ("text", "audio")}
-    halved = load(tiny.method(name, dropout=0.5)).network.dropped(bare, nulls, seeded(0))
-    assert not halved["audio"].any()  # half keep nothing, half the text; of two links none is left for both
+    network = load(tiny.method(name, dropout=0.5)).network
+    halved = [network.dropped(bare, nulls, generator) for _ in range(50)]
+    assert not any(found["audio"].any() for found in halved)
+    assert {bool(found["text"].any()) for found in halved} == {True, False}
+    # half keep nothing, half the text; of two links none is left for both
 
 
 @EVERY
 def test_dropped_conditions_can_be_trained_on(name):
-    network, (latents, conditions), items = grown(name, dropout=0.2), example(name), 6
-    batch = {key: torch.cat([value] * items) for key, value in conditions.items()}
-    dropped = network.dropped(batch, {"text": torch.zeros(1, 1, 64)}, seeded(0))
-    terms = losses(network, torch.cat([latents] * items), dropped, sigma=torch.linspace(0.1, 0.9, items))
-    assert all(term.isfinite() for term in terms.values())
+    network, (latents, conditions) = grown(name, dropout=0.2), example(name)
+    for seed, level in enumerate(torch.linspace(0.1, 0.9, 6)):
+        told = network.randomised(
+            conditions, level[None], nulls={"text": torch.zeros(1, 1, 64)}, generator=seeded(seed)
+        )
+        terms = network.losses(TrainingBatch(latents, told, level[None], noise_like(latents)))
+        assert all(term.isfinite().all() for term in terms.values())
 
 
 @EVERY

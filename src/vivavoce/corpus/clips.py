@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from vivavoce.errors import InputError
+from vivavoce.features.focus import focus_of
 from vivavoce.features.loudness import Speech
 from vivavoce.features.physical_state import POINTS, WIDTH, LandmarkEncoder
 from vivavoce.media.footage import Footage
@@ -172,7 +173,17 @@ class TrainingClip(ABC):
             fps=self.fps,
             pose=None if pose is None else pose[begin:end],
             states=None if states is None else states[begin:end],
+            focus=self._focus(config, begin, end),
         )
+
+    def _focus(self, config: VideoConfig, begin: int, end: int) -> Float32[np.ndarray, "n h w"] | None:
+        """Weights of latent cells by where face and hands are; None where that is not known, or not asked for."""
+        points = self.keypoints((config.width, config.height)) if config.focus else None
+        if points is None:
+            return None
+        cells = config.height // config.stride, config.width // config.stride
+        found = focus_of(points[begin:end], config.width, config.height)
+        return found.reshape(len(found), cells[0], config.stride, cells[1], config.stride).mean(axis=(2, 4))
 
     def check(self, config: VideoConfig | None = None, *, frames: int = 1) -> None:
         """Raise ClipError where anything of the clip is broken, or it has fewer than `frames` frames.

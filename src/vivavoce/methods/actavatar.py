@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Literal, cast
 
 from jaxtyping import Float
 from torch import Tensor
@@ -33,6 +33,9 @@ class ActAvatarConfig(VideoConfig):
     """Of the audio's growth with depth (eq. 5)."""
     phases: int
     """How many phases have an embedding; a plan of more is refused."""
+    plan: Literal["phases", "global", "base"] = "phases"
+    """How the network is told a plan: phases with their windows; all of them in one text that says no times (the
+    ablation of table 4); or the base text alone, as the brief captions of the first stage (section 3.4.1)."""
 
     def build(self, backbone: WanBackbone | VaceBackbone | None = None) -> ActAvatar:
         return ActAvatar(self, backbone)
@@ -62,7 +65,10 @@ class ActAvatar(AvatarNetwork):
     def blocks(self, scene: Scene, span: Span) -> tuple[str, ...]:
         """The span's own part of the plan: windows are told in its own time, as in training (eq. 1)."""
         plan = scene.plan.between(*span.seconds(scene.fps))
-        return prompt_blocks(Plan(base=f"{self.config.prompt} {plan.base}", phases=plan.phases))
+        base = f"{self.config.prompt} {plan.base}"
+        if self.config.plan == "phases":
+            return prompt_blocks(Plan(base=base, phases=plan.phases))
+        return (" ".join([base, *(p.text for p in plan.phases if self.config.plan == "global")]),)
 
     def check(self, make: Maker, scene: Scene, spans: Iterable[Span]) -> None:
         """Also of its phases: no more than have an embedding."""

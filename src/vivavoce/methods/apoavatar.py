@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ class ApoAvatarConfig(VideoConfig):
 
     window: int
     """W_a, audio tokens of a latent frame."""
+    pose_dropout: Literal["loudness", "frames", "clip"] = "loudness"
+    """Where training drops a pose: frames by the loudness there (eq. 4), or, at the same mean rate of each clip, any of
+    its frames, or all of them at once (both of table 4)."""
 
     def build(self, backbone: WanBackbone | VaceBackbone | None = None) -> ApoAvatar:
         return ApoAvatar(self, backbone)
@@ -84,28 +88,37 @@ class ApoAvatar(AvatarNetwork):
         scene: Scene,
         frames: UInt8[np.ndarray, "F H W 3"],
         given: Sequence[range] = (),
+        *,
+        first: int = 0,
     ) -> tuple[Float[Tensor, "1 C f h w"], dict[str, Tensor]]:
         """Adds "pose_drop", how likely each latent frame's pose is dropped for the loudness there (eq. 2 to 4)."""
-        latents, conditions = super().example(make, scene, frames, given)
+        latents, conditions = super().example(make, scene, frames, given, first=first)
         loud = scene.speech.samples * np.float32(scene.speech.gain)
-        drop = latent_dropout(pose_dropout(loud, scene.fps, len(frames)))
+        drop = latent_dropout(pose_dropout(loud, scene.fps, scene.frames)[first : first + len(frames)])
         return latents, conditions | {"pose_drop": torch.from_numpy(drop)[None].float().to(make.device)}
 
-    def losses(
+    def randomised(
         self,
-        latents: Float[Tensor, "B C f h w"],
         conditions: Conditions,
+        sigma: Float[Tensor, " 1"],
         *,
-        sigma: Float[Tensor, " B"],
-        noise: Float[Tensor, "B C f h w"],
+        nulls: Conditions,
         generator: torch.Generator,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """With the pose of each latent frame dropped by "pose_drop" (B, f), its probability (eq. 4)."""
+    ) -> dict[str, Tensor]:
+        """Adds "pose_keep" (1, f): each latent frame's pose is dropped by "pose_drop", its probability (eq. 4).
+
+        Where the config has other frames dropped, that tells only how many.
+        """
+        keep = {}
         if "pose" in conditions and "pose_drop" in conditions:
             drop = conditions["pose_drop"]
             draws = torch.rand(drop.shape, generator=generator, device=generator.device).to(drop)
-            conditions = {**conditions, "pose_keep": draws >= drop}
-        return super().losses(latents, conditions, sigma=sigma, noise=noise, generator=generator)
+            if self.config.pose_dropout != "loudness":
+                drop = drop.mean(dim=1, keepdim=True)
+            if self.config.pose_dropout == "clip":
+                draws = draws[:, :1]
+            keep = {"pose_keep": (draws >= drop).expand_as(conditions["pose_drop"])}
+        return super().randomised({**conditions, **keep}, sigma, nulls=nulls, generator=generator)
 
 
 APOAVATAR = ApoAvatarConfig(

@@ -71,3 +71,6 @@ VACE_MINIATURE = BaseConfig(
     prompt="",
 )
 """The same backbone with a branch that reads a reference picture and given frames."""
+
+BASES = {config.name: config for config in (WAN_MINIATURE, VACE_MINIATURE)}
+"""By name: what the miniatures of the methods are trained from."""

@@ -50,5 +50,6 @@ SMALL: dict[str, Any] = {
     "chunk": 81,
     "steps": 8,
     "shift": 3.0,
+    "focus": True,
 }
 """What every miniature replaces in the preset that it is made from."""

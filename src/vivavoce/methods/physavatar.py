@@ -12,9 +12,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vivavoce.features.physical_state import reference_states
-from vivavoce.flow import noised
 from vivavoce.methods.miniature import SMALL, SMALL_VACE
 from vivavoce.methods.wan import UMT5_XXL, VACE_1_3B, VAE_2_1
+from vivavoce.timing import FACTOR
+from vivavoce.video.batch import TrainingBatch
 from vivavoce.video.branches.audio import AudioAttention, AudioProjector, flat_gain
 from vivavoce.video.branches.audio_mask import audio_mask
 from vivavoce.video.branches.planner_text import PlannerAttention
@@ -40,6 +41,8 @@ class PhysAvatarConfig(VideoConfig):
     """Whose states they are: the planner's, or the text encoder's own, of what any planner wrote."""
     state_layer: int
     """J_phys, the block whose output must know the physical state, counted from 1."""
+    supervised: Literal["masked", "all"] = "masked"
+    """Latent frames whose state it must know: those whose audio is hidden (eq. 4), or all ("full", table 2)."""
 
     def build(self, backbone: WanBackbone | VaceBackbone | None = None) -> PhysAvatar:
         return PhysAvatar(self, backbone)
@@ -101,32 +104,44 @@ class PhysAvatar(AvatarNetwork):
         scene: Scene,
         frames: UInt8[np.ndarray, "F H W 3"],
         given: Sequence[range] = (),
+        *,
+        first: int = 0,
     ) -> tuple[Float[Tensor, "1 C f h w"], dict[str, Tensor]]:
         """Adds "states", the reference tokens of every frame: 84 for 81 frames (appendix B)."""
-        latents, conditions = super().example(make, scene, frames, given)
-        states = reference_states(present(scene.states, "physical states"))
+        latents, conditions = super().example(make, scene, frames, given, first=first)
+        states = present(scene.states, "physical states")[first : first + len(frames)]
+        states = reference_states(states)
         return latents, conditions | {"states": torch.from_numpy(states).flatten(0, 1)[None].to(make.device)}
 
-    def losses(
+    def randomised(
         self,
-        latents: Float[Tensor, "B C f h w"],
         conditions: Conditions,
+        sigma: Float[Tensor, " 1"],
         *,
-        sigma: Float[Tensor, " B"],
-        noise: Float[Tensor, "B C f h w"],
+        nulls: Conditions,
         generator: torch.Generator,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """Adds "state" (eq. 4): with audio hidden as Alg. 1 says, block J_phys must tell the state there.
+    ) -> dict[str, Tensor]:
+        """Adds "audio_mask", what of the audio is hidden (Alg. 1), where there are states to be told there."""
+        mask = {}
+        if "states" in conditions:
+            states = conditions["states"]
+            mask = {"audio_mask": audio_mask(sigma, states.shape[1] // FACTOR, generator).to(states.device)}
+        return super().randomised({**conditions, **mask}, sigma, nulls=nulls, generator=generator)
 
-        `conditions["states"]` (B, 4 f, 1024) are the reference tokens.
+    def losses(self, batch: TrainingBatch) -> dict[str, Float[Tensor, " B"]]:
+        """Adds "state" (eq. 4): where "audio_mask" (B, f) hides the audio, block J_phys must tell the state.
+
+        `conditions["states"]` (B, 4 f, 1024) are the reference tokens; without them there is no such term.
         """
-        frames = latents.shape[2] - self.config.references
-        keep = audio_mask(sigma, frames, generator)
-        drawn = self(
-            noised(latents, noise, sigma), sigma, {**conditions, "audio_mask": keep}, taps=[self.state_tap]
-        )
-        state = state_loss(self.states(drawn.taps[self.state_tap], latents), conditions["states"], keep)
-        return {"flow": flow_loss(drawn, latents, noise, conditions), "state": state}
+        told = batch.conditions
+        if "states" not in told:
+            return super().losses(batch)
+        drawn = self.drawn(batch, taps=[self.state_tap])
+        predicted = self.states(drawn.taps[self.state_tap], batch.latents)
+        kept = told["audio_mask"]
+        unsupervised = torch.zeros_like(kept) if self.config.supervised == "all" else kept
+        state = state_loss(predicted, told["states"], unsupervised)
+        return {"flow": flow_loss(drawn, batch), "state": state}
 
     def states(
         self, tapped: Float[Tensor, "B L D"], latents: Float[Tensor, "B C f h w"]

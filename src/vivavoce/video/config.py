@@ -81,6 +81,8 @@ class VideoConfig(ABC):
     """Order of guidance, by its name in `sample.guidance.ORDERS`."""
     losses: Mapping[str, float] = field(default_factory=lambda: {"flow": 1.0})
     """Weight of each loss in training."""
+    focus: bool = False
+    """Whether, in training, errors on faces and hands count more than others, where it is known where they are."""
     dropout: float = 0.1
     """Probability, in training, of each link of the guidance chain to be the first that is dropped."""
     prompt: str

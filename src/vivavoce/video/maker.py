@@ -36,6 +36,8 @@ class Scene:
     """Keypoints of every frame (features.physical_state)."""
     states: Float32[np.ndarray, "F 1024"] | None = None
     """The physical state of every frame; for training alone."""
+    focus: Float32[np.ndarray, "F h w"] | None = None
+    """How much an error in each latent cell of every frame counts; for training alone."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from vivavoce.flow import noised, timestep, velocity
-from vivavoce.timing import latent_frames
+from vivavoce.timing import frames_of_latents, latent_frames
+from vivavoce.video.batch import TrainingBatch
 from vivavoce.video.config import VideoConfig
 from vivavoce.video.control import placed
 from vivavoce.video.maker import Maker, Scene, Span
@@ -21,7 +22,7 @@ from vivavoce.video.vae import encoded, from_pictures
 from vivavoce.video.wan.backbone import Drawn, VaceBackbone, WanBackbone
 from vivavoce.video.wan.sockets import Branch, Conditions
 
-TRAINING = ("states", "pose_drop")
+TRAINING = ("states", "pose_drop", "focus")
 """Entries of the conditions that only losses read."""
 
 
@@ -60,23 +61,40 @@ class AvatarNetwork(nn.Module):
         scene: Scene,
         frames: UInt8[np.ndarray, "F H W 3"],
         given: Sequence[range] = (),
+        *,
+        first: int = 0,
     ) -> tuple[Float[Tensor, "1 C f h w"], dict[str, Tensor]]:
-        """A clip for training: its latents, reference pictures before them, and all that `losses` reads.
+        """A span of a clip for training: its latents, reference pictures before them, and all that `losses` reads.
 
-        `scene` is the clip's own; F is 1, 5, 9, .... `given` are frames that are known beforehand, as a chunk of a
-        long video is given some of its neighbours' at its ends: what is to be drawn so must be trained so.
+        `scene` is the whole clip's, whose frames from `first` on are `frames`; F is 1, 5, 9, .... Of these, `given` are
+        known beforehand, as a chunk of a long video is given some of its neighbours' at its ends: what is to be drawn
+        so must be trained so.
         """
         latents = encoded(make.vae, from_pictures(frames).to(make.device))
         if self.config.references:
             photo = from_pictures(present(scene.photo, "photo")[None])
             latents = torch.cat([encoded(make.vae, photo.to(make.device)), latents], dim=2)
         known = {span.start: frames[span.start : span.stop] for span in given}
-        return latents, self.conditions(make, scene, Span(0, len(frames), known))
+        conditions = self.conditions(make, scene, Span(first, len(frames), known))
+        if self.config.focus and scene.focus is not None:
+            conditions["focus"] = self._focus(scene.focus[first : first + len(frames)]).to(make.device)
+        return latents, conditions
+
+    def _focus(self, weights: Float32[np.ndarray, "F h w"]) -> Float[Tensor, "1 1 f h w"]:
+        """Weights of all latent cells, those of reference pictures 1."""
+        mean = weights[frames_of_latents(latent_frames(len(weights)))].mean(axis=1)
+        reference = np.ones((self.config.references, *mean.shape[1:]), np.float32)
+        return torch.from_numpy(np.concatenate([reference, mean]))[None, None].float()
 
     @property
     def parts(self) -> dict[str, nn.Module]:
         """The method's own modules, without the backbone, by their names in its file of weights."""
         return {**self.branches, **self.extras}
+
+    @property
+    def adapted(self) -> bool:
+        """Whether the backbone has the method's LoRA."""
+        return bool(getattr(self.backbone, "peft_config", None))
 
     @property
     def chain(self) -> Chain:
@@ -131,46 +149,47 @@ class AvatarNetwork(nn.Module):
         """Of the tokens."""
         return self.backbone.patch_embedding.weight.dtype
 
-    def losses(
+    def randomised(
         self,
-        latents: Float[Tensor, "B C f h w"],
         conditions: Conditions,
+        sigma: Float[Tensor, " 1"],
         *,
-        sigma: Float[Tensor, " B"],
-        noise: Float[Tensor, "B C f h w"],
+        nulls: Conditions,
         generator: torch.Generator,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The terms of the training loss, unweighted, at given noise; `config.losses` weighs them.
+    ) -> dict[str, Tensor]:
+        """The conditions of one example with all that is random in training, at its noise level; batch of one.
 
-        "flow" is the mean squared error of the velocity over all latent frames that are not given. Whatever else is
-        random, as masks, comes from `generator`.
+        Here that is which links of the guidance chain are `dropped`; methods add their masks. Only `generator` decides,
+        so that an example is the same in whatever batch, process or accumulation step it stands.
         """
-        given = {**conditions, "given.noise": noise} if "given" in conditions else dict(conditions)
-        return {"flow": flow_loss(self(noised(latents, noise, sigma), sigma, given), latents, noise, given)}
+        return self.dropped(conditions, nulls, generator)
 
-    def loss(self, *args: Any, **kwargs: Any) -> Float[Tensor, ""]:
-        """The weighted sum of `losses`, which has the same arguments."""
-        terms = self.losses(*args, **kwargs)
-        return torch.stack([self.config.losses[name] * term for name, term in terms.items()]).sum()
+    def losses(self, batch: TrainingBatch) -> dict[str, Float[Tensor, " B"]]:
+        """The terms of the training loss for each example, unweighted; `config.losses` weighs them.
+
+        "flow" is the mean squared error of the velocity over all latent frames that are not given. Nothing is random
+        here, and no example's terms depend on another's.
+        """
+        return {"flow": flow_loss(self.drawn(batch), batch)}
+
+    def drawn(self, batch: TrainingBatch, *, taps: Collection[str] = ()) -> Drawn:
+        """What the network predicts for a batch."""
+        told = dict(batch.conditions)
+        if "given" in told:
+            told["given.noise"] = batch.noise
+        return self(noised(batch.latents, batch.noise, batch.sigma), batch.sigma, told, taps=taps)
 
     def dropped(
         self, conditions: Conditions, nulls: Conditions, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Conditions for training, of which each item keeps the first links of the chain, a random number of them.
+        """The conditions of one example, of which it keeps the first links of the chain, a random number of them.
 
         So every evaluation of guidance is met in training. Each shorter number has the probability `config.dropout`.
         """
         names = [name for name, _ in self.chain.among(conditions).links]
-        batch = len(conditions["text"])
-        draws = torch.rand(batch, generator=generator, device=generator.device).tolist()
-        kept = [int(min(draw / max(self.config.dropout, 1e-12), len(names))) for draw in draws]
-        items = [
-            variants(
-                {key: value[i : i + 1] for key, value in conditions.items()}, [frozenset(names[n:])], nulls
-            )
-            for i, n in enumerate(kept)
-        ]
-        return {key: torch.cat([item[key] for item in items]) for key in conditions}
+        draw = torch.rand((), generator=generator, device=generator.device).item()
+        kept = int(min(draw / max(self.config.dropout, 1e-12), len(names)))
+        return variants(conditions, [frozenset(names[kept:])], nulls)
 
 
 def present(value: np.ndarray | None, name: str) -> np.ndarray:
@@ -180,18 +199,18 @@ def present(value: np.ndarray | None, name: str) -> np.ndarray:
     return value
 
 
-def flow_loss(
-    drawn: Drawn,
-    latents: Float[Tensor, "B C f h w"],
-    noise: Float[Tensor, "B C f h w"],
-    conditions: Conditions,
-) -> Float[Tensor, ""]:
-    """Mean squared error of the velocity, in float32, over latent frames that are not given."""
-    error = (drawn.sample.float() - velocity(latents, noise)).square().mean(dim=(1, 3, 4))
-    if "image" not in conditions:
-        return error.mean()
-    free = 1 - conditions["image"]
-    return (error * free).sum() / free.sum().clamp(min=1)
+def flow_loss(drawn: Drawn, batch: TrainingBatch) -> Float[Tensor, " B"]:
+    """Mean squared error of the velocity of each example, in float32, over its latent frames that are not given.
+
+    Where there is a "focus" (B, 1, f, h, w), the mean over a frame is weighted by it. 0 where all frames are given.
+    """
+    error = (drawn.sample.float() - velocity(batch.latents, batch.noise)).square().mean(dim=1, keepdim=True)
+    weights = batch.conditions.get("focus", torch.ones_like(error))
+    error = ((error * weights).sum(dim=(3, 4)) / weights.sum(dim=(3, 4)))[:, 0]
+    if "image" not in batch.conditions:
+        return error.mean(dim=1)
+    free = 1 - batch.conditions["image"]
+    return (error * free).sum(dim=1) / free.sum(dim=1).clamp(min=1)
 
 
 def backbone_of(config: VideoConfig) -> WanBackbone | VaceBackbone:

@@ -54,8 +54,8 @@ happy, sad, angry, surprised, calm, serious, friendly, confident, neutral, excit
 young, old, wearing a red, green, blue, yellow, black, white, grey, brown shirt, suit, jacket, dress, sweater, with \
 short hair, long hair, curly hair, dark hair, blond hair, glasses, beard, in an office, room, studio, street, garden
 slim, average, athletic, heavy, middle-aged, very fair, light, beige, tan, dark, deepest skin, bald head, red, \
-grey hair in a bun, shoulder-length, moustache, orange, purple t-shirt, hoodie, in front of a wall, brick wall, curtain, \
-bookshelf, window
+grey hair in a bun, shoulder-length, moustache, orange, purple t-shirt, hoodie, in front of a wall, brick wall, \
+curtain, bookshelf, window
 holds up, lifts up, turns up the palm, offers the open hand, index finger, viewer, straight ahead, shows something at, \
 greets with a wave, gives, puts, lays the hand on the chest, crosses the arms, nods the head, lowers and raises, says \
 yes, no, bows, bends towards, inclines

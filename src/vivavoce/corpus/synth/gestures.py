@@ -25,7 +25,7 @@ from vivavoce.corpus.synth.reach import (
     outwards,
     within_reach,
 )
-from vivavoce.splat.motion.kinetics import STEP, MinimumJerk, SmoothNoise
+from vivavoce.splat.motion.kinetics import STEP, MinimumJerk
 from vivavoce.splat.template.joints import Joints
 
 _SIDES = {"left": LEFT, "right": RIGHT}
@@ -35,6 +35,7 @@ _STROKE_SHARE, _RETRACTION_SHARE = 0.3, 0.34
 _FASTEST = 1400.0  # mm a second on average; the wrist's peak is 1.875 times as fast
 _SCATTER = 0.03  # arm lengths by which two performances of an action differ
 _LIFE = 0.006  # arm lengths by which a still hand moves
+_SLOW = 0.35  # seconds, standard deviation of the window that makes that motion slow
 _SHAKE = np.array([0.03, 0.03, 0.02, *np.full(5, 0.03), 0.03, 0.02])  # the same of its angles and its shape
 _STAY = 0.8  # share of a lean that resting hands do not follow
 _QUIET = 0.12  # of its beats that an arm keeps while it acts
@@ -96,7 +97,8 @@ class _ArmMotion:
         self, arm: Arm, habit: Habit, girth: float, times: np.ndarray, rng: np.random.Generator
     ) -> None:
         index = list(_SIDES).index(arm.side)
-        self._arm, self._times, self._rng = arm, times, rng
+        self._arm, self._times = arm, times
+        self._rng, self._still = rng.spawn(2)  # what an action draws does not change the life of the hand
         rest = habit.rests[index]
         self._rest = state(arm, RESTS[rest], habit.offset[index] + (girth - 1) * WIDER[rest])
         self._beat = habit.size[index] * arm.length * outwards(habit.direction)
@@ -148,9 +150,14 @@ class _ArmMotion:
 
     def _life(self, count: int) -> Float64[np.ndarray, "T n"]:
         """Slow noise of unit variance."""
+        from scipy.ndimage import gaussian_filter1d
+
         clock = np.arange(0, self._times[-1] + 2 * STEP, STEP)
-        noise = [SmoothNoise(self._rng, 1.2, 4.0) for _ in range(count)]
-        return np.stack([np.interp(self._times, clock, [n.step() for _ in clock]) for n in noise], axis=1)
+        width = _SLOW / STEP
+        white = self._still.standard_normal((len(clock), count))
+        # The squares of a Gaussian window of unit sum add up to 1 / (2 sqrt(pi) width).
+        slow = gaussian_filter1d(white, width, axis=0) * np.sqrt(2 * np.sqrt(np.pi) * width)
+        return np.stack([np.interp(self._times, clock, column) for column in slow.T], axis=1)
 
 
 def _scatter(action: ScriptedAction, rng: np.random.Generator) -> Float64[np.ndarray, " 3"]:

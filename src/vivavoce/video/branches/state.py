@@ -6,6 +6,7 @@ the audio was hidden, so that the motion there has to be inferred from the speec
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -45,16 +46,17 @@ class StateHead(nn.Module):
 
 def state_loss(
     predicted: Float[Tensor, "B S E"], target: Float[Tensor, "B S E"], audio_mask: Bool[Tensor, "B f"]
-) -> Float[Tensor, ""]:
-    """Squared error of the state tokens (S = 4 f) of masked latents (PhysAvatar eq. 4), in float32.
+) -> Float[Tensor, " B"]:
+    """Squared error of each example's state tokens (S = 4 f) at masked latents (PhysAvatar eq. 4), in float32.
 
-    `audio_mask` is False at masked latents. Mean over all values of masked latents in the batch; 0 where none is
+    `audio_mask` is False at masked latents. Mean over all values of the example's masked latents; 0 where none is
     masked. Elsewhere the gradient is exactly zero, whatever the target holds there.
     Raises ValueError where there are not four tokens for each latent.
     """
     if predicted.shape[1] != FACTOR * audio_mask.shape[1]:
         raise ValueError(f"{predicted.shape[1]} state tokens for {audio_mask.shape[1]} latent frames")
     masked = ~audio_mask.repeat_interleave(FACTOR, dim=1)
-    # Picked, not multiplied by zero: a frame without a detection may hold NaN.
-    difference = predicted[masked].float() - target[masked].float()
-    return difference.square().sum() / max(difference.numel(), 1)
+    # Chosen, not multiplied by zero: a frame without a detection may hold NaN.
+    difference = torch.where(masked[..., None], predicted.float() - target.float(), 0)
+    count = masked.sum(dim=1) * predicted.shape[2]
+    return difference.square().sum(dim=(1, 2)) / count.clamp(min=1)

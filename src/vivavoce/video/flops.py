@@ -67,7 +67,8 @@ class Load:
 def network_flops(network: AvatarNetwork, *, plan: int) -> int:
     """Of one evaluation of a method's own chunk, all its branches at work; `plan` tokens of a brief."""
     branches = network.branches.values()
-    audio = next(b.projector.tokens_per_latent for b in branches if isinstance(b, AudioAttention))
+    heard = (b.projector.tokens_per_latent for b in branches if isinstance(b, AudioAttention))
+    audio = next(heard, 0)  # a base hears nothing
     load = Load.of(network.config, plan=plan, audio=audio)
     return backbone_flops(network.config, load) + sum(branch_flops(branch, load) for branch in branches)
 
