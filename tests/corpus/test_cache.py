@@ -95,9 +95,10 @@ def test_an_example_is_what_the_network_makes_of_its_span(tmp_path, source, name
     for i in range(2):
         clip = source[i]
         for cut in cutter.cuts(clip.name, len(clip)):
-            scene = clip.scene(m.config, first=cut.first, count=length, photo=cut.photo)
+            scene = clip.scene(m.config, photo=cut.photo)
             frames = clip.frames(cut.first, length, size=(32, 32))
-            wanted = tensors(example_of(m.network, m.make, scene=scene, frames=frames, name="x"))
+            told = example_of(m.network, m.make, scene=scene, frames=frames, name="x", first=cut.first)
+            wanted = tensors(told)
             found = tensors(examples[number])
             assert found.keys() == wanted.keys()
             for key, value in found.items():

@@ -8,7 +8,9 @@ from toys import STAGE
 
 from vivavoce.errors import InputError
 from vivavoce.methods import METHODS
+from vivavoce.methods.base import BASES
 from vivavoce.methods.load import add_lora
+from vivavoce.train.launch import config_of
 from vivavoce.train.recipe import Recipe, read_recipe
 from vivavoce.train.recipes import RECIPES, find_recipe
 from vivavoce.train.stage import matching
@@ -27,7 +29,7 @@ def yaml(tmp_path):
 def trained(name: str, stage: int) -> set[str]:
     """Which parts of a method a stage of its recipe trains, by the first two words of their names."""
     with torch.device("meta"):
-        network = METHODS[name].build()
+        network = config_of(name).build()
         if RECIPES[name].stages[stage].lora:
             add_lora(network)
     names = RECIPES[name].stages[stage].freeze(network)
@@ -35,13 +37,14 @@ def trained(name: str, stage: int) -> set[str]:
 
 
 def test_every_method_has_its_recipe_and_every_pattern_names_parameters():
-    assert set(RECIPES) == set(METHODS)
+    small = {"vae-miniature", "text-miniature"}
+    assert set(RECIPES) == {*METHODS, *BASES, *small}
     for name, recipe in RECIPES.items():
         assert recipe.method == name
-        for i, stage in enumerate(recipe.stages):
+        for i, stage in enumerate(recipe.stages if name not in small else ()):
             assert trained(name, i)
             with torch.device("meta"):
-                names = dict(METHODS[name].build().named_parameters())
+                names = dict(config_of(name).build().named_parameters())
             matching(names, stage.restores, name)
 
 

@@ -176,6 +176,11 @@ def test_the_flow_loss_is_each_examples_mean_square_over_frames_that_are_not_giv
     assert gradient[1].abs().min() > 0
     assert loss({"image": torch.ones(2, 3)}).tolist() == [0, 0]
 
+    focus = draw.uniform(1, 6, (2, 1, 3, 2, 5))
+    weighed = (square.mean(axis=1) * focus[:, 0]).sum(axis=(2, 3)) / focus[:, 0].sum(axis=(2, 3))
+    told = {"focus": torch.from_numpy(focus).float(), "image": image}
+    assert loss(told).tolist() == pytest.approx([weighed[0, 2], weighed[1].mean()], rel=1e-6)
+
 
 @EVERY
 def test_the_flow_loss_of_a_network_is_the_formula_on_what_it_draws(name):

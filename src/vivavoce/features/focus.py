@@ -30,7 +30,9 @@ def focus_of(keypoints: Keypoints, width: int, height: int) -> Float32[np.ndarra
     return out
 
 
-def _bell(points: Keypoints, extent: float, width: int, height: int) -> Float32[np.ndarray, "F H W"]:
+def _bell(
+    points: Float32[np.ndarray, "F p 3"], extent: float, width: int, height: int
+) -> Float32[np.ndarray, "F H W"]:
     """1 in the middle of the points that are seen, falling off over `extent` times their spread; 0 where none is."""
     seen = points[..., 2:] > 0
     count = np.maximum(seen.sum(1), 1)

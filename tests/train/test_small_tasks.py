@@ -1,0 +1,132 @@
+"""The losses of autoencoder and text encoder against formulas, and the data that they are trained on."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+
+from vivavoce.corpus.captions import Captions
+from vivavoce.corpus.windows import Stretch
+from vivavoce.train.autoencoder import AutoencoderTask
+from vivavoce.train.language import LanguageTask
+from vivavoce.train.randomness import generator
+from vivavoce.train.recipes import VAE_MINIATURE
+from vivavoce.video.text import miniature_text_encoder
+
+TINY = {
+    "base_dim": 4,
+    "z_dim": 16,
+    "dim_mult": [1, 1, 1],
+    "num_res_blocks": 0,
+    "temperal_downsample": [True, True],
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+}
+
+
+class Listed(list):
+    """Examples that lie in a list."""
+
+    fingerprint = "listed"
+
+
+def stretches(count=2, frames=5, size=32):
+    rng = np.random.default_rng(0)
+    return Listed(
+        Stretch(
+            f"clip {k}",
+            rng.integers(0, 256, (frames, size, size, 3), np.uint8),
+            rng.uniform(1, 5, (frames, size, size)).astype(np.float32),
+        )
+        for k in range(count)
+    )
+
+
+def test_the_losses_of_an_autoencoder_are_their_formulas():
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(**TINY)
+    task = AutoencoderTask(vae, VAE_MINIATURE.stages[0], stretches())
+    batch = task.batch(stretches(), [generator(0, 0, 0, k) for k in range(2)])
+    found = {name: term.detach().double() for name, term in task.losses(batch).items()}
+    with torch.no_grad():
+        posterior = vae.encode(batch.video).latent_dist
+        drawn = vae.decode(posterior.mean + posterior.std * batch.noise).sample
+    error = (drawn - batch.video).double().numpy()
+    focus = batch.focus.double().numpy()
+    for k in range(2):
+        assert found["pixels"][k] == pytest.approx((np.abs(error[k]) * focus[k]).mean(), rel=1e-5)
+        total, e, w = 0.0, error[k], focus[k]
+        for scale in range(3):
+            if scale:
+                pooled = [
+                    v.reshape(*v.shape[:2], v.shape[2] // 2, 2, v.shape[3] // 2, 2).mean((3, 5))
+                    for v in (e, w)
+                ]
+                e, w = pooled
+            total += (np.abs(np.diff(e, axis=2)) * w[..., :-1, :]).mean()
+            total += (np.abs(np.diff(e, axis=3)) * w[..., :-1]).mean()
+        assert found["edges"][k] == pytest.approx(total, rel=1e-5)
+        m, v = posterior.mean[k].double(), posterior.var[k].double()
+        divergence = torch.distributions.kl_divergence(
+            torch.distributions.Normal(m, v.sqrt()), torch.distributions.Normal(0.0, 1.0)
+        )
+        assert found["prior"][k] == pytest.approx(divergence.mean().item(), rel=1e-4)
+
+
+def test_an_examples_noise_is_its_own():
+    task = AutoencoderTask(AutoencoderKLWan(**TINY), VAE_MINIATURE.stages[0], stretches())
+    one = task.batch(stretches(2), [generator(0, 0, 0, k) for k in range(2)])
+    other = task.batch(stretches(2)[::-1], [generator(0, 0, 0, k) for k in (1, 0)])
+    assert torch.equal(one.noise, other.noise.flip(0))
+    assert torch.equal(one.video, other.video.flip(0))
+
+
+def test_hidden_words_are_told_by_cross_entropy():
+    encoder = miniature_text_encoder(16, length=256)
+    task = LanguageTask(encoder)
+    captions = [Captions(10)[k] for k in range(3)]
+    batch = task.batch(captions, [generator(0, 0, 0, k) for k in range(3)])
+    assert batch.hidden.any()
+    assert not (batch.hidden & (batch.words == 0)).any()
+    found = task.losses(batch)["hidden"].detach()
+    with torch.no_grad():
+        scores = torch.log_softmax(task.module(batch).double(), dim=-1)
+    for k in range(3):
+        places = batch.hidden[k].nonzero()[:, 0]
+        told = -scores[k, places, batch.ids[k, places]]
+        assert found[k].item() == pytest.approx(told.mean().item() if len(places) else 0.0, rel=1e-4)
+
+
+def test_what_is_hidden_is_not_seen():
+    encoder = miniature_text_encoder(16, length=256)
+    task = LanguageTask(encoder)
+    batch = task.batch([Captions(10)[0]], [generator(0, 0, 0, 0)])
+    other = type(batch)(torch.where(batch.hidden, 7, batch.ids), batch.words, batch.hidden)
+    with torch.no_grad():
+        assert torch.equal(task.module(batch), task.module(other))
+
+
+def test_a_language_is_learned_from_captions():
+    torch.manual_seed(0)
+    task = LanguageTask(miniature_text_encoder(32, length=160))
+    captions = Captions(64)
+    optimizer = torch.optim.AdamW(task.module.parameters(), lr=3e-3)
+    told = []
+    for step in range(60):
+        places = [(8 * step + k) % 64 for k in range(8)]
+        batch = task.batch([captions[p] for p in places], [generator(0, 0, step, k) for k in range(8)])
+        loss = task.losses(batch)["hidden"].mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        told.append(loss.item())
+    assert np.mean(told[-5:]) < 0.7 * told[0]
+
+
+def test_captions_are_the_same_again_and_differ_from_each_other():
+    captions = Captions(50, seed=4)
+    assert captions[7] == Captions(50, seed=4)[7]
+    assert len({c.blocks for c in (captions[k] for k in range(50))}) > 45
+    assert captions.fingerprint != Captions(50, seed=5).fingerprint
+    assert any("[" in block for k in range(50) for block in captions[k].blocks[1:])  # told with their times
