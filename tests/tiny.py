@@ -41,5 +41,15 @@ def method(name: str, **changes: object) -> VideoConfig:
     if config.backbone == "vace":
         transformer["vace_layers"] = [0, 2]
         own = {"state_layer": 2}
-    small = {"transformer": transformer, "vae": VAE, "width": 32, "height": 32, "chunk": 17, "steps": 2}
+    # Weights that come with the program are of the miniature's own size.
+    small = {
+        "base": None,
+        "own": None,
+        "transformer": transformer,
+        "vae": VAE,
+        "width": 32,
+        "height": 32,
+        "chunk": 17,
+        "steps": 2,
+    }
     return replace(config, **small | own | changes)

@@ -9,7 +9,7 @@ from typing import Literal, cast
 from jaxtyping import Float
 from torch import Tensor
 
-from vivavoce.methods.miniature import SMALL, SMALL_WAN
+from vivavoce.methods.miniature import SMALL, SMALL_WAN, packaged
 from vivavoce.methods.wan import TI2V_5B, UMT5_XXL, VAE_2_2
 from vivavoce.video.branches.audio import AudioAttention, AudioProjector, progressive_gain
 from vivavoce.video.branches.phases import PhaseEmbedding, prompt_blocks
@@ -116,4 +116,11 @@ ACTAVATAR = ActAvatarConfig(
 )
 """As in the paper, section 4.1."""
 
-ACTAVATAR_MINIATURE = replace(ACTAVATAR, **SMALL, name="actavatar-miniature", transformer=SMALL_WAN)
+ACTAVATAR_MINIATURE = replace(
+    ACTAVATAR,
+    **SMALL,
+    name="actavatar-miniature",
+    base=packaged("wan-miniature"),
+    own=packaged("actavatar-miniature"),
+    transformer=SMALL_WAN,
+)

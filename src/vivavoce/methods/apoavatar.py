@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vivavoce.features.refocusing import latent_dropout, pose_dropout
-from vivavoce.methods.miniature import SMALL, SMALL_WAN
+from vivavoce.methods.miniature import SMALL, SMALL_WAN, packaged
 from vivavoce.methods.wan import TI2V_5B, UMT5_XXL, VAE_2_2
 from vivavoce.video.branches.audio import AudioAttention, AudioProjector, flat_gain
 from vivavoce.video.branches.audio_refine import AudioRefinement
@@ -147,4 +147,11 @@ APOAVATAR = ApoAvatarConfig(
 The paper does not give its guidance scales: Wan's own for the text, MultiTalk's for the audio, 1 for the pose.
 """
 
-APOAVATAR_MINIATURE = replace(APOAVATAR, **SMALL, name="apoavatar-miniature", transformer=SMALL_WAN)
+APOAVATAR_MINIATURE = replace(
+    APOAVATAR,
+    **SMALL,
+    name="apoavatar-miniature",
+    base=packaged("wan-miniature"),
+    own=packaged("apoavatar-miniature"),
+    transformer=SMALL_WAN,
+)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from vivavoce.methods.miniature import SMALL, SMALL_VACE, SMALL_WAN
+from vivavoce.methods.miniature import SMALL, SMALL_VACE, SMALL_WAN, packaged
 from vivavoce.video.config import VideoConfig
 from vivavoce.video.maker import Maker, Scene, Span
 from vivavoce.video.network import AvatarNetwork
@@ -50,6 +51,7 @@ WAN_MINIATURE = BaseConfig(
     name="wan-miniature",
     paper="Wan: open and advanced large-scale video generative models",
     backbone="wan",
+    base=packaged("wan-miniature"),
     transformer=SMALL_WAN,
     text={},
     order="autoregressive",
@@ -64,6 +66,7 @@ VACE_MINIATURE = BaseConfig(
     name="vace-miniature",
     paper="VACE: all-in-one video creation and editing",
     backbone="vace",
+    base=packaged("vace-miniature"),
     transformer=SMALL_VACE,
     text={},
     order="interleaved",
@@ -71,6 +74,28 @@ VACE_MINIATURE = BaseConfig(
     prompt="",
 )
 """The same backbone with a branch that reads a reference picture and given frames."""
+
+
+def with_branch(trunk: WanBackbone) -> VaceBackbone:
+    """A VACE backbone on a trained trunk: its branch is copied from the trunk's blocks and says nothing as yet.
+
+    As VACE begins (section 3.3): copies of the blocks, and hints through layers of zeros.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        made = VaceBackbone(**VACE_MINIATURE.transformer)
+    state = trunk.state_dict()
+    for i, layer in enumerate(VACE_MINIATURE.transformer["vace_layers"]):
+        block = f"blocks.{layer}."
+        copied = {key: value for key, value in state.items() if key.startswith(block)}
+        state |= {f"vace_blocks.{i}.{key.removeprefix(block)}": value for key, value in copied.items()}
+    made.load_state_dict(made.state_dict() | state)
+    with torch.no_grad():
+        for name, value in made.named_parameters():
+            if name.startswith("vace_blocks.") and ".proj_" in name:
+                value.zero_()
+    return made
+
 
 BASES = {config.name: config for config in (WAN_MINIATURE, VACE_MINIATURE)}
 """By name: what the miniatures of the methods are trained from."""

@@ -28,6 +28,7 @@ from vivavoce.weights import (
     Header,
     load_base,
     load_method,
+    parts_of,
     read_header,
     save_method,
     to_precision,
@@ -50,11 +51,12 @@ def load(
 ) -> VideoMethod:
     """A method by its name in METHODS, or by its own config, ready to draw.
 
-    `base` is the pretrained model in place of the preset's hub name, `weights` the file of the method's own parts,
-    `encoder` the speech encoder's folder or hub name, `device` "auto" for a graphics card where there is one, `dtype`
-    that of backbone, parts and text encoder (bfloat16 on such a card for a pretrained base, else float32); what
-    diffusers keeps in float32 stays so, as does the VAE. Whatever no weights are given for is random and named in
-    `untrained`; a base of real size never is.
+    `base` is the pretrained model in place of the preset's own; parts that come with the program are for that one.
+    `weights` is the file of the method's own parts, or the folder of a finished stage of training, which may hold a
+    backbone in place of the base's. `encoder` is the speech encoder's folder or hub name, `device` "auto" for a
+    graphics card where there is one, `dtype` that of backbone, parts and text encoder (bfloat16 on such a card for a
+    pretrained base, else float32); what diffusers keeps in float32 stays so, as does the VAE. Whatever no weights are
+    given for is random and named in `untrained`; a base of real size never is.
 
     Raises InputError for an unknown name or a device that is not there, WeightsError for weights that are missing or
     do not fit.
@@ -62,27 +64,30 @@ def load(
     config = find(name) if isinstance(name, str) else name
     place = _device(device)
     source = base or config.base
+    own = Path(config.own) if weights is None and base is None and config.own is not None else weights
     dtype = dtype or (torch.float32 if source is None or place.type == "cpu" else torch.bfloat16)
     if source is not None and Path(source).is_file():
         raise WeightsError(
             f"{source} is one file of a base: give the folder that holds its VAE and text encoder too."
         )
-    if weights is not None:
-        read_header(weights)  # before gigabytes are read for a file that is none
+    parts = None if own is None else parts_of(own)
+    if parts is not None:
+        read_header(parts)  # before gigabytes are read for a file that is none
     speech = _speech_encoder(config, encoder, place)
     if source is None:
         backbone, vae, text = _small(config, dtype)
     else:
-        backbone = load_backbone(config, source, dtype)
+        trained = own if own is not None and (own / TRANSFORMER.folder).is_dir() else source
+        backbone = load_backbone(config, trained, dtype)
         vae = load_vae(config, source)
         text = load_text(config, source, dtype)
-    network = _assembled(config, backbone, dtype, empty=weights is not None).to(place)
-    if weights is not None:
-        load_parts(network, weights)
+    network = _assembled(config, backbone, dtype, empty=parts is not None).to(place)
+    if parts is not None:
+        load_parts(network, parts)
     network.eval().requires_grad_(False)
     placed: Any = vae.eval()
     maker = Maker(placed.to(place), text.to(place), speech, size=(config.width, config.height))
-    missing = {"base": source, "the method's own parts": weights}
+    missing = {"base": source, "the method's own parts": parts or not network.parts or None}
     untrained = tuple(part for part, given in missing.items() if given is None)
     return VideoMethod(config, network, maker, untrained)
 

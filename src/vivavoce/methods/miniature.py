@@ -5,6 +5,7 @@ Every mechanism is the full one; only numbers differ, so that a clip is drawn on
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from vivavoce.features.encoders import LogMelEncoder
@@ -41,7 +42,6 @@ as fast."""
 
 SMALL: dict[str, Any] = {
     "vae": SMALL_VAE,
-    "base": None,
     "encoder": EncoderConfig("log-mel", LogMelEncoder.name, LogMelEncoder.width),
     "text_length": 160,
     "width": 96,
@@ -53,3 +53,9 @@ SMALL: dict[str, Any] = {
     "focus": True,
 }
 """What every miniature replaces in the preset that it is made from."""
+
+
+def packaged(name: str) -> str | None:
+    """The folder of weights of that name that comes with the program; None where it does not."""
+    folder = Path(__file__).with_name("weights") / name
+    return str(folder) if folder.is_dir() else None

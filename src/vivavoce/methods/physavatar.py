@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vivavoce.features.physical_state import reference_states
-from vivavoce.methods.miniature import SMALL, SMALL_VACE
+from vivavoce.methods.miniature import SMALL, SMALL_VACE, packaged
 from vivavoce.methods.wan import UMT5_XXL, VACE_1_3B, VAE_2_1
 from vivavoce.timing import FACTOR
 from vivavoce.video.batch import TrainingBatch
@@ -184,6 +184,8 @@ PHYSAVATAR_MINIATURE = replace(
     PHYSAVATAR,
     **SMALL,
     name="physavatar-miniature",
+    base=packaged("vace-miniature"),
+    own=packaged("physavatar-miniature"),
     transformer=SMALL_VACE,
     lora=LoraConfig(rank=16, alpha=8),
     planner_width=SMALL_VACE["text_dim"],

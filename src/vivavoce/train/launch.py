@@ -121,7 +121,9 @@ class _Video:
 
     def _method(self, device: torch.device | None) -> Any:
         s = self._sources
-        return load(self._config, base=s.base, weights=s.weights, encoder=s.encoder, device=device or "auto")
+        # Named even where it is the usual one, so that a method's own parts do not come with it.
+        base = s.base or self._config.base
+        return load(self._config, base=base, weights=s.weights, encoder=s.encoder, device=device or "auto")
 
 
 class _Autoencoder:

@@ -101,7 +101,8 @@ class _Training:
     def __init__(self, run: _Run, index: int, *, accept: bool) -> None:
         self.machine, self.accelerator = run.machine, run.accelerator
         self.run_, self.index, self.stage = run, index, run.recipe.stages[index]
-        self.examples: Examples = run.data(self.stage)
+        with self.accelerator.main_process_first():  # it encodes clips, the others find them encoded
+            self.examples: Examples = run.data(self.stage)
         if not len(self.examples):
             raise InputError(f"Stage {self.stage.name!r} has no examples: give data that holds some.")
         if self.stage.batch % self.accelerator.num_processes:

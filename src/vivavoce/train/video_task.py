@@ -27,10 +27,10 @@ from vivavoce.video.method import Sampling, VideoMethod
 from vivavoce.video.network import AvatarNetwork
 from vivavoce.video.sample.resume import Job
 from vivavoce.video.wan.sockets import Conditions
-from vivavoce.weights import load_method
+from vivavoce.weights import PARTS, load_method
 
-PARTS, TRANSFORMER = "parts.safetensors", "transformer"
-"""Of a result: the method's own parts, and the backbone where it was trained itself."""
+TRANSFORMER = "transformer"
+"""Of a result: the backbone, where it was trained itself."""
 WITHOUT: Mapping[str, tuple[str, ...]] = {
     "image": ("image", "given", "given.latents"),
     "audio": ("audio",),

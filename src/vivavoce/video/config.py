@@ -53,7 +53,9 @@ class VideoConfig(ABC):
     text: Mapping[str, Any]
     """Arguments of UMT5Config, for a text encoder in the base's original release, which does not say them."""
     base: str | None
-    """Hub name of the pretrained base; None for a base that is built here, untrained."""
+    """Hub name or folder of the pretrained base; None for a base that is built here, untrained."""
+    own: str | None = None
+    """The method's own parts, where they come with the program: as --weights takes them."""
     encoder: EncoderConfig
     text_length: int = 512
     """Tokens of text that the backbone reads."""

@@ -16,6 +16,7 @@ from vivavoce.video.config import VideoConfig
 from vivavoce.video.method import Sampling
 from vivavoce.video.plan import Plan, read_plan
 from vivavoce.video.wan.cache import check_threshold
+from vivavoce.weights import parts_of
 
 MAX_SECONDS = 6 * 3600.0
 JOB = ".job"
@@ -57,7 +58,8 @@ class Request:
     def inputs(self) -> dict[str, tuple[str, str]]:
         """Name and SHA-256 of what the clip is made of, by role."""
         video = self.options.video
-        given = {"photo": self.photo, "plan": video.plan, "pose": video.pose, "weights": video.weights}
+        weights = None if video.weights is None else parts_of(video.weights)
+        given = {"photo": self.photo, "plan": video.plan, "pose": video.pose, "weights": weights}
         files = {role: (path.name, file_sha256(path)) for role, path in given.items() if path is not None}
         return {**files, "speech": (self.sound.path.name, self.sound.sha256)}
 
@@ -69,7 +71,8 @@ def checked(
     check_video_target(out)
     _check_options(config, photo, options)
     video = options.video
-    for path, kind in ((photo, "photo"), (video.pose, "pose"), (video.weights, "weight file")):
+    weights = None if video.weights is None else parts_of(video.weights)
+    for path, kind in ((photo, "photo"), (video.pose, "pose"), (weights, "weight file")):
         if path is not None:
             check_readable(path, kind)
     sampling = Sampling.of(

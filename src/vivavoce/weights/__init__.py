@@ -8,7 +8,16 @@ encoder they were trained; loading them into anything else is an error.
 from vivavoce.weights.files import complain, load_strictly, mismatched, quietly, read_state
 from vivavoce.weights.hub import locate
 from vivavoce.weights.kinds import describe
-from vivavoce.weights.parts import Base, Header, check_header, load_method, read_header, save_method
+from vivavoce.weights.parts import (
+    PARTS,
+    Base,
+    Header,
+    check_header,
+    load_method,
+    parts_of,
+    read_header,
+    save_method,
+)
 from vivavoce.weights.pretrained import (
     TEXT_ENCODER,
     TOKENIZER,
@@ -20,6 +29,7 @@ from vivavoce.weights.pretrained import (
 )
 
 __all__ = [
+    "PARTS",
     "TEXT_ENCODER",
     "TOKENIZER",
     "TRANSFORMER",
@@ -35,6 +45,7 @@ __all__ = [
     "load_strictly",
     "locate",
     "mismatched",
+    "parts_of",
     "quietly",
     "read_header",
     "read_state",

@@ -15,6 +15,8 @@ from vivavoce.errors import WeightsError
 from vivavoce.timing import frame_rate
 from vivavoce.weights.files import fill, read_metadata, read_state
 
+PARTS = "parts.safetensors"
+"""A method's own parts in the folder of a finished stage; beside them the backbone, where the stage trained it."""
 METADATA_KEY = "vivavoce"
 """Of the header in the file's metadata."""
 
@@ -53,6 +55,11 @@ class Header:
     """The speech encoder's `name`."""
     latents: str
     """The VAE's rule from frames to latents, as in "4x8x8, 16 channels"."""
+
+
+def parts_of(weights: Path) -> Path:
+    """The file of a method's own parts: itself, or the one in the folder of a finished stage of training."""
+    return weights / PARTS if weights.is_dir() else weights
 
 
 def save_method(
