@@ -94,6 +94,17 @@ def test_a_method_is_trained_from_the_base_and_draws_with_the_result(shards, bas
     assert again == [adapter, everything]
 
 
+def test_a_stage_without_phases_is_told_brief_captions(shards, base, tmp_path):
+    from vivavoce.train.launch import _Video
+
+    recipe = brief(RECIPES["actavatar-miniature"], steps=1, frames=9, spans=1, given={})
+    run = _Video(recipe, Sources(shards, base), tmp_path / "run", CPU)
+    adapter, actions = (run.data(stage)[0].conditions for stage in recipe.stages)
+    assert adapter["phases"].max() == 0
+    assert actions["phases"].max() == 1  # the clip's one phase
+    assert not torch.equal(adapter["text"], actions["text"])
+
+
 def test_bad_requests_are_one_sentence(shards, tmp_path):
     with pytest.raises(InputError, match="There is no recipe 'nobody': choose one of actavatar"):
         command.named("nobody")

@@ -30,9 +30,17 @@ from vivavoce.video.network import AvatarNetwork
 
 _APART = frozenset(
     (
-        *("name", "paper", "base", "transformer", "lora", "losses", "dropout", "chunk"),
+        *("name", "paper", "base", "own", "transformer", "lora", "losses", "dropout", "chunk"),
         *("steps", "shift", "solver", "scales", "vace_scale", "guidance", "negative"),
-        *("gamma", "phases", "state_layer", "window", "planner_width"),  # methods/*.py
+        *(
+            "gamma",
+            "phases",
+            "state_layer",
+            "window",
+            "planner_width",
+            "pose_dropout",
+            "supervised",
+        ),  # methods/*.py
     )
 )
 """Fields of a config that no example depends on, so that runs which vary them share their examples.

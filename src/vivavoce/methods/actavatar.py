@@ -44,6 +44,10 @@ class ActAvatarConfig(VideoConfig):
     def form(self) -> Form:
         return PHASES
 
+    @property
+    def brief(self) -> ActAvatarConfig:
+        return replace(self, plan="base")
+
 
 class ActAvatar(AvatarNetwork):
     """The network of ActAvatar (section 3)."""

@@ -103,7 +103,8 @@ class _Video:
         return VideoTask(method, stage, scenes=scenes, seed=self._seed)
 
     def data(self, stage: Stage) -> Examples:
-        method = self._method(torch.device("cpu") if self._device == "cpu" else None)
+        config = self._config.brief if "phases" in stage.without else self._config
+        method = self._method(torch.device("cpu") if self._device == "cpu" else None, config)
         place = self._folder / EXAMPLES
         frames = stage.frames or self._config.chunk
         return CachedExamples(
@@ -119,11 +120,13 @@ class _Video:
     def _clips(self) -> ClipSource:
         return clips(self._sources, self._config.fps)
 
-    def _method(self, device: torch.device | None) -> Any:
+    def _method(self, device: torch.device | None, config: VideoConfig | None = None) -> Any:
         s = self._sources
         # Named even where it is the usual one, so that a method's own parts do not come with it.
         base = s.base or self._config.base
-        return load(self._config, base=base, weights=s.weights, encoder=s.encoder, device=device or "auto")
+        return load(
+            config or self._config, base=base, weights=s.weights, encoder=s.encoder, device=device or "auto"
+        )
 
 
 class _Autoencoder:

@@ -104,6 +104,11 @@ class VideoConfig(ABC):
         """The kind of plan that the method reads."""
 
     @property
+    def brief(self) -> VideoConfig:
+        """The same where captions are brief and tell of no phases, as a stage `without` them is trained."""
+        return self
+
+    @property
     def heads(self) -> int:
         """Attention heads of the backbone."""
         return self.transformer["num_attention_heads"]
