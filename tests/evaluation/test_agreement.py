@@ -63,6 +63,15 @@ def test_errors_are_percents_of_the_pictures_width():
     assert found["seen"] == pytest.approx(1 - 4 / 88)
 
 
+def test_points_that_are_never_read_have_no_error():
+    nowhere = BodyTrack(
+        25.0, np.full((8, 17, 2), np.nan), {side: np.zeros((8, 21, 2)) for side in ("left", "right")}
+    )
+    found = module._places([nowhere], [nowhere])
+    assert np.isnan([found["wrists, % of width"], found["wrists, 90th percentile"]]).all()
+    assert found["fingertips, % of width"] == 0
+
+
 def test_new_people_are_read_as_their_truth_says(tmp_path):
     clips = filmed.shards(tmp_path, (0, 1, 2))
     found = agreement([clips[i] for i in range(3)])

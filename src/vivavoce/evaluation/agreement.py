@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
 from vivavoce.corpus.synth.actions import ScriptedAction
 from vivavoce.evaluation.actions import gesture_size, hit_at_segment, temporal_correctness
@@ -28,7 +29,7 @@ def agreement(clips: Sequence[ShardClip], *, weights: Path = WEIGHTS) -> dict[st
 
     Errors of points are medians in percent of the picture's width, of angles in degrees; "true" is what the clips'
     own keypoints give by the same measures; "shuffled" are mouths against the speech of other clips. Correlations are
-    means over clips.
+    means over clips, without those where nothing moves. Raises ValueError for a single clip.
     """
     readings, tracks, scripts = [], [], []
     phones = [[Phone(*phone) for phone in clip.meta["phones"]] for clip in clips]
@@ -96,8 +97,8 @@ def _places(found: Sequence[BodyTrack], true: Sequence[BodyTrack]) -> dict[str, 
     also = np.concatenate([np.isfinite(t.body[:, :11, 0]) for t in found])
     errors = {name: 50 * np.linalg.norm(error, axis=-1) for name, error in parts.items()}
     return {
-        **{f"{name}, % of width": float(np.nanmedian(error)) for name, error in errors.items()},
-        "wrists, 90th percentile": float(np.nanpercentile(errors["wrists"], 90)),
+        **{f"{name}, % of width": _percentile(error, 50) for name, error in errors.items()},
+        "wrists, 90th percentile": _percentile(errors["wrists"], 90),
         "seen": float((seen == also).mean()),
     }
 
@@ -126,7 +127,13 @@ def _actions(
     }
 
 
-def _mean(values) -> float:
+def _percentile(values: Float[np.ndarray, "*n"], percent: int) -> float:
+    """Over those that are no NaN; NaN where all are."""
+    known = values[np.isfinite(values)]
+    return float(np.percentile(known, percent)) if len(known) else float("nan")
+
+
+def _mean(values: Iterable[float]) -> float:
     """Over those that are no NaN."""
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else float("nan")

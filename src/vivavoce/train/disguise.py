@@ -18,7 +18,7 @@ SPARE = 3
 _DRAWS = 24 + SPARE
 _OFTEN = (0.25, 0.4, 0.3, 0.2, 0.4)
 """How often a later frame shines through, a picture is softened, blurred, made blocky, and noisy."""
-_CLEAN, _NOBODY = 0.3, 0.03
+_CLEAN, _NOBODY = 0.3, 0.05
 """The share of pictures with none of these, and of those that show nobody."""
 
 Pictures = Float[Tensor, "B 3 H W"]
@@ -62,7 +62,7 @@ def disguised(
     pictures = _blocky(pictures, 0.02 + 0.1 * u[:, 20], chosen[:, 3])
     pictures = pictures + _each(chosen[:, 4]) * _noise(draws.noise, 0.05 * u[:, 21], 0.04 * u[:, 22])
     nobody = u[:, 23] < _NOBODY
-    pictures = torch.where(_each(nobody), _shuffled(pictures, draws.noise), pictures)
+    pictures = torch.where(_each(nobody), _deserted(pictures, draws.noise, u[:, 23] / _NOBODY), pictures)
     return pictures.clamp(0, 1), maps, nobody
 
 
@@ -138,6 +138,13 @@ def _noise(noise: Pictures, fine: Float[Tensor, " B"], blotches: Float[Tensor, "
     size = list(noise.shape[2:])
     coarse = interpolate(noise[:, :, ::8, ::8], size, mode="bilinear")
     return _each(fine) * noise + _each(blotches) * coarse
+
+
+def _deserted(pictures: Pictures, noise: Pictures, u: Float[Tensor, " B"]) -> Pictures:
+    """Pictures of nobody, as a broken method may draw them: shuffled, noise of one pixel, or blots of 24."""
+    blots = interpolate(noise[:, :, ::24, ::24], list(noise.shape[2:]), mode="bicubic")
+    grain = torch.where(_each(u < 2 / 3), noise, blots)
+    return torch.where(_each(u < 1 / 3), _shuffled(pictures, noise), 0.5 + 0.3 * grain)
 
 
 def _shuffled(pictures: Pictures, noise: Pictures) -> Pictures:
