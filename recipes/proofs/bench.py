@@ -113,7 +113,7 @@ class Bench:
         method = self._trained(variant, recipe, self.options.runs / "trained" / trained)
         measured = {}
         for clip, other in track(self._pairs(), f"{variant.title}, seed {seed}: drawing"):
-            job = Job(self.options.runs / "drawn" / drawn / _slug(clip.key), {})
+            job = Job(self.options.runs / "drawn" / drawn / slug(clip.key), {})
             order = draw(method, self.proof.seen(clip.scene), sampling, job)
             measured[clip.key] = self._measured(clip, other, np.stack(list(frames_of(method, order, job))))
         _make(path.parent)
@@ -198,7 +198,7 @@ def _placeless(config: VideoConfig) -> VideoConfig:
     return replace(config, base=None, own=None)
 
 
-def _slug(key: str) -> str:
+def slug(key: str) -> str:
     """A key as the name of a folder."""
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in key)
 

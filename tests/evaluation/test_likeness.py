@@ -77,12 +77,22 @@ def test_other_looks_are_the_cosine_of_the_mean():
     np.testing.assert_allclose(likeness(_frames(2), reading).identity, [1, 0.6], atol=1e-6)
 
 
-def test_who_is_not_seen_has_no_colour():
-    reading = _reading(20)
+def test_what_becomes_of_somebody_who_is_lost_counts():
+    reading, frames = _reading(30), _frames(3)
     reading.track.body[10:] = np.nan
+    frames[20:] = 0
+    found = likeness(frames, reading).color
+    np.testing.assert_allclose(found[:2], 0, atol=1e-9)
+    greys = [mean_lab(np.full((1, 1, 3), grey, np.uint8))[0] for grey in (180, 90)]
+    assert found[2] == pytest.approx(np.mean(greys), abs=0.1)
+
+
+def test_who_is_never_seen_has_no_colour():
+    reading = _reading(20)
+    reading.track.body[:] = np.nan
     found = likeness(_frames(2), reading)
-    assert np.isnan(found.color[1])
-    assert found.color[0] == 0
+    assert np.isnan(found.color).all()
+    assert np.isnan(found.contrast).all()
 
 
 def test_less_than_a_second_has_no_likeness():

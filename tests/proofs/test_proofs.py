@@ -7,7 +7,6 @@ from dataclasses import replace
 import actavatar
 import apoavatar
 import longform
-import made
 import numpy as np
 import physavatar
 import pytest
@@ -17,14 +16,12 @@ from bench import Bench, prove
 from heldout import best_span, held_out, long_speeches
 from proof import Options
 from retold import Retold
-from safetensors.torch import save_file
 
 import tiny
 from test_methods import batch_of, clip, scene
 from vivavoce.corpus.cache import CachedExamples
 from vivavoce.corpus.cuts import Cutter
 from vivavoce.corpus.shard_clips import Shards
-from vivavoce.corpus.shards import write_shard
 from vivavoce.corpus.synth.orders import BOTH, TRAIN
 from vivavoce.errors import InputError
 from vivavoce.methods.load import load
@@ -130,41 +127,6 @@ def test_the_rows_of_the_other_proofs_differ_in_what_the_papers_say():
 
 
 # From a corpus to a table.
-
-ACTIONS = [
-    {"name": "raise_left_hand", "text": "raises her left hand", "start": 0.1, "end": 0.5},
-    {"name": "nod", "text": "nods", "start": 0.7, "end": 1.1},
-    {"name": "shrug", "text": "shrugs", "start": 0.9, "end": 1.2},
-]
-PHONES = [["m", 0.0, 0.2], ["aa", 0.2, 0.5], ["m", 0.5, 0.7], ["aa", 0.7, 1.3]]
-
-
-def sample(folder, seed, *, split, person):
-    files = made.sample(folder, 33, seed, split=split)
-    meta = json.loads(files["json"]) | {"actions": ACTIONS, "phones": PHONES, "person": person}
-    meta["plan"]["phases"] = [{key: action[key] for key in ("text", "start", "end")} for action in ACTIONS]
-    return files | {"json": json.dumps(meta).encode()}
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    splits = [TRAIN, TRAIN, TRAIN, BOTH, BOTH, BOTH]
-    clips = [(f"{i:04d}", sample(folder, i, split=s, person=i // 2)) for i, s in enumerate(splits)]
-    write_shard(folder / "shard-000000.tar", clips)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def eye(tmp_path_factory):
-    """The real reader with random weights."""
-    from vivavoce.evaluation.reader import read
-    from vivavoce.evaluation.reader_network import ReaderNetwork
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("eye") / "reader.safetensors"
-    save_file(ReaderNetwork().state_dict(), path)
-    return functools.partial(read, weights=path)
 
 
 def options(corpus, folder, **given):

@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import CLEAN, RECIPE, STAGE, Items, ToyTask, big_result, lines, on_a_full_disk, run, weights
+from toys import (
+    CLEAN,
+    RECIPE,
+    STAGE,
+    Items,
+    ToyTask,
+    big_parts,
+    big_result,
+    lines,
+    on_a_full_disk,
+    run,
+    weights,
+)
 
 from vivavoce.errors import InputError, OutputError
 from vivavoce.train.checkpoint import Checkpoints
@@ -163,10 +175,11 @@ def test_a_disk_that_is_full_when_a_stage_ends_leaves_no_half_result(tmp_path, w
     same(tmp_path, whole)
 
 
-def test_safetensors_own_word_for_a_full_disk_is_understood(tmp_path):
-    kind, told = full_disk(big_result, tmp_path / "1-all")
+@pytest.mark.parametrize(("work", "name"), [(big_result, "1-all"), (big_parts, "parts.safetensors")])
+def test_safetensors_own_word_for_a_full_disk_is_understood(tmp_path, work, name):
+    kind, told = full_disk(work, tmp_path / name)
     assert kind == "OutputError"
-    assert "1-all could not be written (the disk is full)" in told
+    assert f"{name} could not be written (the disk is full)" in told
     assert not list(tmp_path.iterdir())
 
 

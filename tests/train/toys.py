@@ -25,6 +25,7 @@ from vivavoce.train.result import write_result
 from vivavoce.train.stage import Stage
 from vivavoce.train.state import TrainState
 from vivavoce.train.trainer import train
+from vivavoce.weights import Base, Header, save_method
 
 CLEAN = multiprocessing.get_context("forkserver")
 """Processes that begin without the threads of this one, which a plain fork may wait for for ever."""
@@ -217,3 +218,9 @@ def big_result(folder: Path) -> None:
     task.module.blocks.append(nn.Linear(60, 60))
     kept = TrainState(STAGE, STAGE.freeze(task.module)).kept()
     write_result(task, STAGE, kept, {}, folder)
+
+
+def big_parts(path: Path) -> None:
+    """Write a method's parts of more than that."""
+    header = Header("toy", Base("Toy", {}), 25.0, (32, 32), "log-mel", "4x8x8")
+    save_method(path, header, {"branch": nn.Linear(60, 60)})

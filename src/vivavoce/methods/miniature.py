@@ -28,9 +28,9 @@ SMALL_WAN: dict[str, Any] = {
 SMALL_VACE = SMALL_WAN | {"vace_layers": [0, 2, 4, 6], "vace_in_channels": 96}
 
 SMALL_VAE: dict[str, Any] = {
-    "base_dim": 24,
+    "base_dim": 16,
     "z_dim": 16,
-    "dim_mult": [1, 2, 3],
+    "dim_mult": [1, 2, 4],
     "num_res_blocks": 1,
     "temperal_downsample": [True, True],
     "in_channels": 12,

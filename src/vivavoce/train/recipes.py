@@ -116,7 +116,7 @@ VAE_MINIATURE = Recipe(
     (
         Stage(
             name="pictures",
-            steps=1500,
+            steps=1800,
             batch=16,
             rate=2e-3,
             trains=("*",),
@@ -127,9 +127,9 @@ VAE_MINIATURE = Recipe(
         ),
         Stage(
             name="video",
-            steps=900,
+            steps=1000,
             batch=2,
-            rate=1e-3,
+            rate=1.5e-3,
             trains=("*",),
             frames=17,
             spans=3,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from vivavoce.media.files import temporary_beside, write_error
 from vivavoce.train.stage import Stage, matching
 from vivavoce.train.state import Kept, result
 from vivavoce.train.task import Task
+from vivavoce.weights import written
 
 
 @contextmanager
@@ -49,15 +47,10 @@ def write_result(task: Task, stage: Stage, kept: Kept, settings: Mapping[str, An
     temporary = temporary_beside(folder)
     try:
         temporary.mkdir()
-        task.save(temporary)
+        with written():
+            task.save(temporary)
         (temporary / "stage.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
         temporary.rename(folder)
-    except SafetensorError as error:  # it tells the system's errors in words
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        code = int(number[1])
-        raise write_error(folder, OSError(code, os.strerror(code))) from error
     except OSError as error:
         raise write_error(folder, error) from error
     finally:

@@ -5,7 +5,7 @@ projectors and LoRA) are one safetensors file, whose header says for which base,
 encoder they were trained; loading them into anything else is an error.
 """
 
-from vivavoce.weights.files import complain, load_strictly, mismatched, quietly, read_state
+from vivavoce.weights.files import complain, load_strictly, mismatched, quietly, read_state, written
 from vivavoce.weights.hub import locate
 from vivavoce.weights.kinds import describe
 from vivavoce.weights.parts import (
@@ -51,4 +51,5 @@ __all__ = [
     "read_state",
     "save_method",
     "to_precision",
+    "written",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vivavoce.errors import WeightsError
 from vivavoce.timing import frame_rate
-from vivavoce.weights.files import fill, read_metadata, read_state
+from vivavoce.weights.files import fill, read_metadata, read_state, written
 
 PARTS = "parts.safetensors"
 """A method's own parts in the folder of a finished stage; beside them the backbone, where the stage trained it."""
@@ -77,7 +77,7 @@ def save_method(
     state = {
         name: value.to("cpu", copy=True).contiguous() for name, value in _parts(modules, lora_of).items()
     }
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, written():
         save_file(state, temporary, {METADATA_KEY: json.dumps(asdict(header))})
 
 
