@@ -36,10 +36,8 @@ def test_a_network_that_knows_the_clip_expects_it(name, monkeypatch):
     monkeypatch.setattr(method.network, "drawn", perfect)
     found = baselines.expected(method, scene(), seed=0)
     assert found.shape == clip().shape
-    later = slice(0 if config.references else 1, None)  # without references the photo is the first frame
-    wanted = np.stack(list(pictures(make.vae, known)))
-    if config.references:
-        assert np.array_equal(found[later], wanted[later])
+    wanted = np.stack(list(pictures(make.vae, known)))  # its first frame is the photo
+    assert np.abs(found.astype(int) - wanted).max() <= 1
 
 
 def test_a_table_from_end_to_end(corpus, eye, tmp_path):
