@@ -3,7 +3,7 @@ PYTHON ?= python3
 # A fixed torch for developing and testing; set TORCH=torch to take your own index's choice, or a CUDA build.
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
-SYSTEM := flite espeak-ng libespeak-ng1 festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts libgl1 libglib2.0-0
+SYSTEM := flite espeak-ng libespeak-ng1 festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts libgl1 libglib2.0-0 chromium
 
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["create", "generate"]
+__all__ = ["create", "export", "generate"]
 
 
 def create(photo: str | PathLike[str], out: str | PathLike[str], *, face: int | None = None) -> Path:
@@ -70,3 +70,34 @@ def generate(
     from vivavoce.batch import generate_any
 
     return generate_any(None if source is None else Path(source), Path(speech), Path(out), options)
+
+
+def export(
+    source: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    speech: str | PathLike[str] | None = None,
+    at: float | int | None = None,
+    fps: float | int = 25.0,
+    seed: int = 0,
+    expressiveness: float | int = 1.0,
+    text: str | None = None,
+    face: int | None = None,
+) -> Path:
+    """Write an avatar (its folder, or a photo) for other programs; return the path.
+
+    Without `speech` it is at rest: `out` is a .ply or .spz. With it, `out` is a page that talks and can be looked at
+    from around (.html), the moment `at` so many seconds (.ply, .spz), or a new folder for a .ply of every frame. The
+    rest as in `generate`. Raises errors.VivavoceError with one sentence where something cannot be used or written.
+    """
+    from vivavoce.config import GenerateOptions
+
+    chosen = GenerateOptions(
+        fps=float(fps), seed=seed, expressiveness=float(expressiveness), text=text, face=face
+    )
+    from vivavoce.splat.export.command import export as write
+
+    spoken = None if speech is None else Path(speech)
+    motion = {name: getattr(chosen, name) for name in ("fps", "seed", "expressiveness", "text", "face")}
+    moment = None if at is None else float(at)
+    return write(Path(source), Path(out), speech=spoken, at=moment, **motion)

@@ -83,6 +83,39 @@ def generate(
     return str(made)
 
 
+def export(
+    inputs: Annotated[Positional[tuple[Path, ...]], arg(metavar="AVATAR|PHOTO [SPEECH]")],
+    /,
+    *,
+    out: _Out,
+    at: Annotated[float | None, arg(metavar="SECONDS")] = None,
+    fps: float = 25.0,
+    seed: int = 0,
+    expressiveness: float = 1.0,
+    text: _Text = None,
+    face: _Number = None,
+) -> str:
+    """Write an avatar for other programs: as Gaussians, or as a page that talks and can be looked at from around.
+
+    Args:
+        inputs: An avatar folder made by `vivavoce create`, or a photo; and what is said, if it is to talk.
+        out: .ply or .spz: the Gaussians, at rest or at one moment; .html: the page; a new folder: a .ply of each frame.
+        at: The moment of the recording that a .ply or .spz shows.
+        fps: Frames a second, 1..120.
+        seed: Another number gives another motion of head and eyes.
+        expressiveness: How lively head, brows, shoulders and hands are, 0..2.
+        text: What is said, where it is known: sharpens the timing of the lips.
+        face: Who it is, counted from the left, from 1, when the photo shows several people.
+    """
+    if not 1 <= len(inputs) <= 2:
+        raise InputError(
+            f"{len(inputs)} inputs are given: an avatar or photo is wanted, and a recording if it talks."
+        )
+    source, speech = (*inputs, None)[:2]
+    options = {"fps": fps, "seed": seed, "expressiveness": expressiveness, "text": text, "face": face}
+    return str(vivavoce.export(source, out, speech=speech, at=at, **options))
+
+
 def plan(
     photo: Annotated[Positional[Path], arg(metavar="PHOTO")],
     speech: Annotated[Positional[Path], arg(metavar="SPEECH")],
@@ -184,7 +217,7 @@ def check(folder: Annotated[Positional[Path], arg(metavar="FOLDER")], /) -> str:
 
 
 def inspect(file: Annotated[Positional[Path], arg(metavar="FILE")], /) -> str:
-    """Tell how a video, picture or avatar was made.
+    """Tell how a video, picture, page or avatar was made.
 
     Args:
         file: A file or an avatar folder.
@@ -194,8 +227,9 @@ def inspect(file: Annotated[Positional[Path], arg(metavar="FILE")], /) -> str:
 
         return _describe_avatar(file, read_description(file))
     from vivavoce.media.provenance import read_provenance
+    from vivavoce.splat.export.page import read_page_provenance
 
-    made = read_provenance(file)
+    made = (read_page_provenance if file.suffix.lower() == ".html" else read_provenance)(file)
     if made is None:
         raise InputError(f"{file} carries no record of Vivavoce: it was not made by it, or lost its record.")
     return made.describe()
@@ -264,6 +298,7 @@ def corpus() -> None:
 _COMMANDS: dict[str, Callable[..., object]] = {
     "create": create,
     "generate": generate,
+    "export": export,
     "plan": plan,
     "train": train,
     "corpus": corpus,

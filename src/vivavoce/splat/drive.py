@@ -56,7 +56,7 @@ def generate(
         raise InputError(
             f"{speech} lasts {hours:.1f} hours: cut it into parts of at most {MAX_SECONDS / 3600:.0f}."
         )
-    avatar = _avatar_of(source, face)
+    avatar = avatar_of(source, face)
     width, height = frame_size(avatar, size)
     plate = resolve_background(background, avatar, width, height)
     frames = math.ceil(sound.duration * fps - 1e-6)
@@ -79,9 +79,9 @@ def generate(
             out, width, height, fps, sound=speech, provenance=provenance, alpha=plate is None
         ) as writer:
             driver = Driver(
-                avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=_script(sound, text)
+                avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script_of(sound, text)
             )
-            drawn = renderer.stream(_motions(driver, sound))
+            drawn = renderer.stream(motions_of(driver, sound))
             for frame in track(drawn, total=frames, description=f"{out.name}"):
                 writer.write(frame)
     finally:
@@ -89,14 +89,14 @@ def generate(
     return out
 
 
-def _motions(driver: Driver, sound: SpeechFile) -> Iterator[Motion]:
+def motions_of(driver: Driver, sound: SpeechFile) -> Iterator[Motion]:
     """Motion in short runs of frames, so that memory does not grow with the speech."""
     for block in sound.blocks(BLOCK_SECONDS):
         yield driver.push(block)
     yield driver.finish()
 
 
-def _script(sound: SpeechFile, text: str | None) -> np.ndarray | None:
+def script_of(sound: SpeechFile, text: str | None) -> np.ndarray | None:
     """The articulation of known words, or None where the network is to hear them."""
     if text is None:
         return None
@@ -114,7 +114,7 @@ def frame_size(avatar: Avatar, size: int | None) -> tuple[int, int]:
     return tuple(max(2, 2 * round(k * side / 2)) for side in (w, h))  # type: ignore[return-value]
 
 
-def _avatar_of(source: Path, face: int | None) -> Avatar:
+def avatar_of(source: Path, face: int | None) -> Avatar:
     """Load an avatar folder, or make one of a photo for this once."""
     if source.is_dir():
         return load_avatar(source)
