@@ -24,9 +24,12 @@ import torch
 from scenes import SCENES, SIZE, Scene
 from vivavoce.splat.rasterize.compose import compose
 from vivavoce.splat.rasterize.cpu import CpuRasterizer
+from vivavoce.splat.rasterize.differentiable import rasterize_differentiable
 from vivavoce.splat.rasterize.reference import rasterize_reference
 
 COUNTS = (10_000, 40_000, 100_000)
+TWIN_STEP = 10_000
+"""Gaussians at most with which the twin's gradient is measured: it keeps gigabytes where there are more."""
 
 
 def seconds_per_frame(draw: list[Callable[[], object]], frames: int) -> tuple[float, float]:
@@ -82,6 +85,19 @@ def twin(scene: Scene) -> Callable[[], object]:
     return draw
 
 
+def training_step(scene: Scene, backend: str) -> Callable[[], object]:
+    """The picture, and its gradients by means, covariances, opacities and colours."""
+    tensors = [torch.from_numpy(a).requires_grad_() for a in scene.gaussians]
+    by_image = torch.randn(SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0))
+
+    def step() -> object:
+        image, _, _ = rasterize_differentiable(*tensors, scene.camera, backend=backend)
+        return torch.autograd.grad(image, tensors, by_image)
+
+    step()
+    return step
+
+
 def measure(scene: Scene, rounds: int) -> dict[str, float]:
     """Medians over the rounds: frames per second, milliseconds, how many times faster than the twin."""
     contestants = {
@@ -89,8 +105,11 @@ def measure(scene: Scene, rounds: int) -> dict[str, float]:
         "two threads": ([fast(scene), fast(scene)], 10),
         "to bytes, two threads": ([fast_to_bytes(scene), fast_to_bytes(scene)], 10),
         "fit step": ([fit_step(scene)], 5),
+        "training step": ([training_step(scene, "cpu")], 5),
         "twin": ([twin(scene)], 1),
     }
+    if len(scene.means) <= TWIN_STEP:
+        contestants["twin's training step"] = ([training_step(scene, "reference")], 1)
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, (draw, frames) in contestants.items():
@@ -99,12 +118,19 @@ def measure(scene: Scene, rounds: int) -> dict[str, float]:
     ratio = statistics.median(
         t[0] / s[0] for t, s in zip(seconds["twin"], seconds["one thread"], strict=True)
     )
+    steps = {}
+    if "twin's training step" in seconds:
+        pairs = zip(seconds["twin's training step"], seconds["training step"], strict=True)
+        steps["training_step_times_faster_than_twin"] = statistics.median(t[0] / s[0] for t, s in pairs)
     return {
         "fps_1_thread": 1 / median["one thread"],
         "processor_ms_per_frame": 1e3 * statistics.median(busy for _, busy in seconds["one thread"]),
         "fps_2_threads": 1 / median["two threads"],
         "fps_2_threads_to_bytes": 1 / median["to bytes, two threads"],
         "color_fit_step_ms": 1e3 * median["fit step"],
+        "training_step_ms": 1e3 * median["training step"],
+        "training_step_over_drawing": median["training step"] / median["one thread"],
+        **steps,
         "twin_ms": 1e3 * median["twin"],
         "times_faster_than_twin_1_thread": ratio,
     }

@@ -1,6 +1,7 @@
 """Drawing 3D Gaussians: one function, three backends that keep the rules of `rules`.
 
-`reference` (plain torch) defines values and gradients, `cpu` is fast on any processor, `cuda` is gsplat.
+`reference` (plain torch) defines values and gradients, `cpu` is fast on any processor, `cuda` is gsplat. For
+training, `differentiable` draws tensors by the same three.
 """
 
 from __future__ import annotations

@@ -1,19 +1,38 @@
 """The fast CPU backend. It is parallel over frames: every kernel is serial and lets go of the interpreter's
 lock, so two Python threads, each with its own rasteriser, draw two frames at once on two cores without ever
-waiting.
+waiting. Only on the way back can threads also share the tiles of one frame.
 """
 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
 
 from vivavoce.errors import InputError
-from vivavoce.splat.rasterize import blend, gradient, place
+from vivavoce.splat.rasterize import blend, gradient, place, place_gradient
 from vivavoce.splat.rasterize.rules import EPS2D, jacobian_limits
 from vivavoce.types import Camera
+
+_BANDS = 4
+"""Shares of the tiles a thread: where splats crowd, a share takes longer."""
+
+
+Drawn = tuple[Float32[np.ndarray, "H W 3"], Float32[np.ndarray, "H W"], Float32[np.ndarray, "H W"] | None]
+"""Image over its background, alpha and, where it counts, expected depth; or a loss's gradients by them."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Of a loss by means, per metre, by covariances, per square metre, by opacities and by colours."""
+
+    means: Float32[np.ndarray, "N 3"]
+    covariances: Float32[np.ndarray, "N 6"]
+    opacities: Float32[np.ndarray, " N"]
+    colors: Float32[np.ndarray, "N 3"]
 
 
 class CpuRasterizer:
@@ -43,9 +62,11 @@ class CpuRasterizer:
         self._spare = np.zeros(capacity, np.uint64)
         self._starts = np.zeros(self._columns * self._rows + 1, np.int64)
         self._lists = np.zeros(4 * capacity, np.int32)
+        self._by_entry = np.empty(0, np.float32)
         self._rgb = np.zeros((camera.height, camera.width, 3), np.float32)
         self._transmittance = np.ones((camera.height, camera.width), np.float32)
-        self._depths = self._opacities = np.zeros(0, np.float32)
+        self._means, self._covariances = np.zeros((0, 3), np.float32), np.zeros((0, 6), np.float32)
+        self._opacities = np.zeros(0, np.float32)
         self._black = np.zeros((capacity, 3), np.float32)
         self._colors = self._black[:0]
 
@@ -80,7 +101,7 @@ class CpuRasterizer:
         if count > self.capacity:
             raise InputError(f"{count} Gaussians do not fit this rasteriser: make one with capacity={count}.")
         means, covariances, opacities = map(_kernel_array, (means, covariances, opacities))
-        self._depths, self._opacities = means[:, 2], opacities
+        self._means, self._covariances, self._opacities = means, covariances, opacities
         self._colors = self._black[:count]
         boxes = self._boxes[:count]
         place.project(means, covariances, opacities, self._view, self._splats, boxes)
@@ -105,14 +126,16 @@ class CpuRasterizer:
         """Expected depth sum(w z) / sum(w) in metres of the Gaussians placed last, 0 where alpha is 0."""
         weighted = np.empty_like(self._rgb)
         transmittance = np.empty_like(self._transmittance)
-        colors = np.repeat(self._depths[:, None], 3, axis=1)
+        colors = np.repeat(self._means[:, 2:], 3, axis=1)
         blend.blend(self._splats, colors, self._starts, self._lists, weighted, transmittance)
         alpha = 1 - transmittance
         return np.divide(weighted[..., 0], alpha, out=np.zeros_like(alpha), where=alpha > 0)
 
-    def color_gradient(self, image_gradient: Float32[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "N 3"]:
+    def color_gradient(
+        self, image_gradient: Float32[np.ndarray, "H W 3"], *, threads: int = 1
+    ) -> Float32[np.ndarray, "N 3"]:
         """The adjoint of the map from colours to picture for the Gaussians placed last: sums of alpha T g."""
-        return self._backward(image_gradient, self._transmittance, with_opacity=False)[:, :3]
+        return self._sums(self._black, image_gradient, gradient.COLOR_SUMS, threads=threads)[:, :3]
 
     def opacity_and_color_gradient(
         self,
@@ -124,29 +147,67 @@ class CpuRasterizer:
         `image_gradient` is the loss's gradient by the picture blended last, laid over `background`.
         """
         picture = self._rgb + self._transmittance[..., None] * background
-        along = np.einsum("hwc,hwc->hw", picture, image_gradient)
-        by_all = self._backward(image_gradient, along, with_opacity=True)
-        opacities = self._opacities
-        by_opacity = np.divide(by_all[:, 3], opacities, out=np.zeros_like(opacities), where=opacities > 0)
-        return by_opacity, by_all[:, :3]
+        drawn = (picture, 1 - self._transmittance, None)
+        by = self.gradients(self._colors, drawn, (image_gradient, np.zeros_like(self._transmittance), None))
+        return by.opacities, by.colors
+
+    def gradients(
+        self, colors: Float32[np.ndarray, "N 3"], drawn: Drawn, by_drawn: Drawn, *, threads: int = 1
+    ) -> Gradients:
+        """Gradients of a loss by the Gaussians placed last, in these colours, the same from any number of threads.
+
+        `drawn` is what they gave, over any background, `by_drawn` the loss's gradients by that.
+        """
+        sums = self._sums(_kernel_array(colors), _pixels(drawn, by_drawn), gradient.SUMS, threads=threads)
+        means, covariances, opacities = self._means, self._covariances, self._opacities
+        by = [np.empty_like(array) for array in (means, covariances, opacities)]
+        boxes = self._boxes[: len(means)]
+        place_gradient.project_backward(
+            means, covariances, opacities, self._view, self._splats, boxes, sums, *by
+        )
+        return Gradients(*by, colors=sums[:, :3])
 
     def visible_weight(self) -> Float32[np.ndarray, " N"]:
         """How much of the picture each Gaussian placed last makes: the sum of alpha T over all pixels."""
         return self.color_gradient(np.ones_like(self._rgb))[:, 0]
 
-    def _backward(self, image_gradient, rest, *, with_opacity: bool) -> Float32[np.ndarray, "N 4"]:
-        by_all = np.zeros((len(self._colors), 4), np.float32)
-        gradient.backward(
-            self._splats,
-            self._colors,
-            self._starts,
-            self._lists,
-            _kernel_array(image_gradient),
-            rest,
-            with_opacity,
-            by_all,
-        )
-        return by_all
+    def _sums(
+        self, colors: np.ndarray, pixels: np.ndarray, floats: int, *, threads: int
+    ) -> Float32[np.ndarray, "N S"]:
+        """What each Gaussian sums up over the pixels, by bands of tiles with about as many entries each."""
+        pixels = _kernel_array(pixels)
+        starts, depths = self._starts, np.ascontiguousarray(self._means[:, 2])
+        if floats * starts[-1] > len(self._by_entry):
+            self._by_entry = np.empty(floats * len(self._lists), np.float32)
+        bands = _BANDS * threads if threads > 1 else 1
+        edges = np.searchsorted(starts, np.linspace(0, starts[-1], bands + 1)[1:-1])
+        edges = [0, *edges.tolist(), len(starts) - 1]
+
+        def sum_up(first: int, last: int) -> None:
+            gradient.backward(
+                self._splats, colors, depths, starts, self._lists, pixels, first, last, self._by_entry
+            )
+
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(sum_up, edges[:-1], edges[1:]))
+        else:
+            sum_up(edges[0], edges[-1])
+        sums = np.zeros((len(depths), floats), np.float32)
+        gradient.gather(self._lists, starts[-1], self._by_entry, sums)
+        return sums
+
+
+def _pixels(drawn: Drawn, by_drawn: Drawn) -> Float32[np.ndarray, "H W 6"]:
+    """The channels of `gradient`."""
+    (image, alpha, depth), (by_image, by_alpha, by_depth) = drawn, by_drawn
+    pixels = np.zeros((*alpha.shape, gradient.CHANNELS), np.float32)
+    pixels[..., :3] = by_image
+    pixels[..., 3] = (1 - alpha) * by_alpha - np.einsum("hwc,hwc->hw", image, by_image)
+    if depth is not None and by_depth is not None:
+        np.divide(by_depth, alpha, out=pixels[..., 4], where=alpha > 0)
+        pixels[..., 5] = depth
+    return pixels
 
 
 def _kernel_array(array: np.ndarray) -> np.ndarray:

@@ -43,12 +43,14 @@ def rasterize_cuda(
             f"The backend 'cuda' needs a CUDA device, but the Gaussians are on {means.device.type!r}: "
             "choose the backend 'cpu'."
         )
+    # held, but with the gradient of what is not: an opacity of 1 must be able to fall
+    held = opacities + (opacities.clamp(max=ALPHA_MAX) - opacities).detach()
     intrinsics = means.new_tensor([[camera.focal, 0, camera.cx], [0, camera.focal, camera.cy], [0, 0, 1]])
     drawn, alpha, _ = rasterization(
         means=means,
         quats=None,
         scales=None,
-        opacities=opacities.clamp(max=ALPHA_MAX),
+        opacities=held,
         colors=colors,
         viewmats=torch.eye(4, dtype=means.dtype, device=means.device)[None],
         Ks=intrinsics[None],
