@@ -200,6 +200,32 @@ def synth(
     return str(synthesise(wanted, out, sources=sources, workers=workers))
 
 
+def motions(
+    *,
+    out: _Out,
+    people: int = 100,
+    hours: float = 1.6,
+    fps: float = 25.0,
+    seed: int = 0,
+    workers: _Number = None,
+) -> str:
+    """Make speech and motion of synthetic people, without pictures: what models of motion are trained on.
+
+    Args:
+        out: The folder of shards; one that was begun with the same options is gone on with.
+        people: How many; a tenth of them, two at least, is held out.
+        hours: Of speech in all.
+        fps: Frames a second, 1..120.
+        seed: Another number gives other people and clips, the same one the same bytes.
+        workers: Processes; by default one a core.
+    """
+    with extra("video"):
+        from vivavoce.corpus.synth.motions import synthesise_motions
+        from vivavoce.corpus.synth.orders import Corpus
+
+    return str(synthesise_motions(Corpus(people, hours, 96, 96, fps, seed), out, workers=workers))
+
+
 def check(folder: Annotated[Positional[Path], arg(metavar="FOLDER")], /) -> str:
     """Check every shard of a corpus against its index.
 
@@ -274,10 +300,11 @@ def train(
     """Train a method, or go on where a run was stopped.
 
     Args:
-        recipe: physavatar, actavatar, apoavatar, one of their miniatures or of the miniatures' base; or a YAML file
-            that changes one of them.
+        recipe: physavatar, actavatar, apoavatar, one of their miniatures or of the miniatures' base, a miniature of
+            the Gaussian family; or a YAML file that changes one of them.
         out: The folder of the run: its checkpoints, losses, samples, and the result of each stage.
-        data: The clips: a folder made by `vivavoce corpus synth`, or a metadata.json of real ones in VideoX-Fun's form.
+        data: The clips: a folder made by `vivavoce corpus synth`, or a metadata.json of real ones in VideoX-Fun's form;
+            for models of motion a folder made by `vivavoce corpus motions`.
         dry_run: Tell what would be trained, and the memory and time that it takes, without doing it.
         options: The base, and how the machine trains.
     """
@@ -306,7 +333,9 @@ _COMMANDS: dict[str, Callable[..., object]] = {
     "weights": weights,
     "methods": methods,
 }
-_GROUPS: dict[str, dict[str, Callable[..., object]]] = {"corpus": {"synth": synth, "check": check}}
+_GROUPS: dict[str, dict[str, Callable[..., object]]] = {
+    "corpus": {"synth": synth, "motions": motions, "check": check}
+}
 
 
 def _run(args: Sequence[str] | None) -> tuple[int, str]:

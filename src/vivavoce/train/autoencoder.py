@@ -28,7 +28,10 @@ _MEASURED = 64  # examples from which the latents' statistics are taken
 
 @dataclass(frozen=True)
 class Pictures:
-    """A batch: videos in [-1, 1], weights of their pixels, and the noise of their latents."""
+    """A batch: videos in [-1, 1], weights of their pixels (1 in the mean), and the noise of their latents.
+
+    Weights are the square of the focus: a mouth of twenty pixels that is coded away is lost to all that comes after.
+    """
 
     video: Float[Tensor, "B 3 F H W"]
     focus: Float[Tensor, "B 1 F H W"]
@@ -48,7 +51,8 @@ class AutoencoderTask:
         """The clips as they are; their latents' noise from each one's generator."""
         device = self.module.device
         video = torch.cat([from_pictures(example.frames) for example in examples])
-        focus = torch.stack([torch.from_numpy(example.focus)[None] for example in examples])
+        focus = torch.stack([torch.from_numpy(example.focus)[None] for example in examples]).square()
+        focus = focus / focus.mean(dim=(1, 2, 3, 4), keepdim=True)
         config, stride = self.module.config, self.module.config["scale_factor_spatial"]
         shape = (config["z_dim"], 1 + (video.shape[2] - 1) // 4, *(n // stride for n in video.shape[3:]))
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])

@@ -8,6 +8,7 @@ from typing import cast
 from vivavoce.config import TrainOptions
 from vivavoce.errors import InputError
 from vivavoce.train.estimate import CARDS, card_here, table
+from vivavoce.train.gaussian import GAUSSIAN
 from vivavoce.train.launch import Sources, config_of, launch
 from vivavoce.train.machine import Machine
 from vivavoce.train.recipe import Recipe, read_recipe
@@ -26,7 +27,7 @@ def run(recipe: str, data: Path | None, out: Path, options: TrainOptions) -> lis
 def told(recipe: str, options: TrainOptions) -> str:
     """Parameters trained and frozen, memory and time of each stage, on this card or on common ones."""
     chosen = named(recipe)
-    if chosen.method in (VAE_MINIATURE.method, TEXT_MINIATURE.method):
+    if chosen.method in (VAE_MINIATURE.method, TEXT_MINIATURE.method, *GAUSSIAN):
         raise InputError(
             f"{chosen.method} takes minutes on any machine: there is nothing to estimate, run it."
         )

@@ -21,10 +21,12 @@ from vivavoce.methods.base import BASES
 from vivavoce.methods.load import load
 from vivavoce.methods.miniature import SMALL, SMALL_VAE, SMALL_WAN
 from vivavoce.train.autoencoder import AutoencoderTask
+from vivavoce.train.gaussian import GAUSSIAN, SpokenMotion
 from vivavoce.train.language import LanguageTask
 from vivavoce.train.machine import Machine
 from vivavoce.train.recipe import Recipe
 from vivavoce.train.recipes import TEXT_MINIATURE, VAE_MINIATURE
+from vivavoce.train.reconstruction import LHM_MINIATURE, Reconstruction, training_sittings
 from vivavoce.train.stage import Stage
 from vivavoce.train.task import Examples, Task
 from vivavoce.train.trainer import train
@@ -62,8 +64,7 @@ def launch(
     Raises InputError for an unknown method and for data that cannot be used, WeightsError for a base that is missing or
     does not fit, and as `train` does.
     """
-    kinds = {VAE_MINIATURE.method: _Autoencoder, TEXT_MINIATURE.method: _Language}
-    kind = kinds.get(recipe.method, _Video)(recipe, sources, folder, machine)
+    kind = _kind(recipe, sources, folder, machine)
     return train(recipe, kind.build, data=kind.data, folder=folder, machine=machine, accept=accept)
 
 
@@ -81,6 +82,16 @@ def clips(sources: Sources, fps: float) -> ClipSource:
     if sources.data.is_file():
         return MetadataClips(sources.data, fps=fps)
     return Shards(sources.data, split=sources.split, fps=fps)
+
+
+def _kind(recipe: Recipe, sources: Sources, folder: Path, machine: Machine) -> Any:
+    """What builds the task of a recipe and its data."""
+    if recipe.method == LHM_MINIATURE.method:
+        return Reconstruction(recipe, training_sittings())
+    if recipe.method in GAUSSIAN:
+        return SpokenMotion(recipe, sources.data, sources.split)
+    kinds = {VAE_MINIATURE.method: _Autoencoder, TEXT_MINIATURE.method: _Language}
+    return kinds.get(recipe.method, _Video)(recipe, sources, folder, machine)
 
 
 class _Video:
