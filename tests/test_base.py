@@ -9,6 +9,7 @@ from vivavoce.errors import WeightsError
 from vivavoce.methods import METHODS
 from vivavoce.methods.base import BASES, VACE_MINIATURE, WAN_MINIATURE, with_branch
 from vivavoce.methods.load import load, save_parts
+from vivavoce.methods.miniature import SMALL_VACE, SMALL_WAN
 from vivavoce.video.network import backbone_of
 
 
@@ -21,14 +22,14 @@ def test_a_new_branch_says_nothing_and_begins_as_the_blocks_that_it_was_copied_f
     for i, layer in enumerate(VACE_MINIATURE.transformer["vace_layers"]):
         key = "attn1.to_q.weight"
         assert torch.equal(state[f"vace_blocks.{i}.{key}"], given[f"blocks.{layer}.{key}"])
-    x, text = torch.randn(1, 16, 3, 12, 12), torch.randn(1, 7, 64)
+    x, text = torch.randn(1, SMALL_WAN["in_channels"], 3, 12, 12), torch.randn(1, 7, 64)
     told = {"timestep": torch.tensor([500.0]), "encoder_hidden_states": text}
     with torch.no_grad():
         plain = trunk(x, **told, branches=(), conditions={}, references=0, taps=()).sample
         hinted = vace(
             x,
             **told,
-            control_hidden_states=torch.randn(1, 96, 3, 12, 12),
+            control_hidden_states=torch.randn(1, SMALL_VACE["vace_in_channels"], 3, 12, 12),
             control_hidden_states_scale=torch.ones(4),
             branches=(),
             conditions={},

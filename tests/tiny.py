@@ -35,11 +35,13 @@ def method(name: str, **changes: object) -> VideoConfig:
         "ffn_dim": 48,
         "num_layers": 4,
         "freq_dim": 16,
+        "in_channels": VAE["z_dim"],
+        "out_channels": VAE["z_dim"],
     }
     transformer = dict(config.transformer) | size
     own: dict = {}
     if config.backbone == "vace":
-        transformer["vace_layers"] = [0, 2]
+        transformer |= {"vace_layers": [0, 2], "vace_in_channels": 96}
         own = {"state_layer": 2}
     # Weights that come with the program are of the miniature's own size.
     small = {

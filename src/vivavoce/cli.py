@@ -111,7 +111,7 @@ def export(
         raise InputError(
             f"{len(inputs)} inputs are given: an avatar or photo is wanted, and a recording if it talks."
         )
-    source, speech = (*inputs, None)[:2]
+    source, speech = inputs[0], inputs[1] if len(inputs) == 2 else None
     options = {"fps": fps, "seed": seed, "expressiveness": expressiveness, "text": text, "face": face}
     return str(vivavoce.export(source, out, speech=speech, at=at, **options))
 

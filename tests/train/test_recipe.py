@@ -10,6 +10,7 @@ from vivavoce.errors import InputError
 from vivavoce.methods import METHODS
 from vivavoce.methods.base import BASES
 from vivavoce.methods.load import add_lora
+from vivavoce.train.gaussian import GAUSSIAN
 from vivavoce.train.launch import config_of
 from vivavoce.train.recipe import Recipe, read_recipe
 from vivavoce.train.recipes import RECIPES, find_recipe
@@ -37,7 +38,7 @@ def trained(name: str, stage: int) -> set[str]:
 
 
 def test_every_method_has_its_recipe_and_every_pattern_names_parameters():
-    small = {"vae-miniature", "text-miniature"}
+    small = {"vae-miniature", "text-miniature", *GAUSSIAN}
     assert set(RECIPES) == {*METHODS, *BASES, *small}
     for name, recipe in RECIPES.items():
         assert recipe.method == name

@@ -159,9 +159,16 @@ def _small(
     """A base that no file holds: random, the same every time."""
     with _seeded():
         backbone = backbone_of(config)
-        vae = AutoencoderKLWan(**config.vae)
+        vae = untrained_vae(config.vae)
     to_precision(backbone, dtype)
     return backbone, vae, miniature_text_encoder(config.transformer["text_dim"], length=config.text_length)
+
+
+def untrained_vae(config: Mapping[str, Any]) -> AutoencoderKLWan:
+    """With random weights; its latents are taken as they are, where diffusers would have the statistics of Wan 2.1."""
+    channels = config["z_dim"]
+    plain = {"latents_mean": [0.0] * channels, "latents_std": [1.0] * channels}
+    return AutoencoderKLWan(**plain | dict(config))
 
 
 def _assembled(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from vivavoce.corpus.cache import CachedExamples
 from vivavoce.corpus.captions import Captions
@@ -18,7 +17,7 @@ from vivavoce.corpus.windows import Windows
 from vivavoce.errors import InputError
 from vivavoce.methods import find
 from vivavoce.methods.base import BASES
-from vivavoce.methods.load import load
+from vivavoce.methods.load import load, untrained_vae
 from vivavoce.methods.miniature import SMALL, SMALL_VAE, SMALL_WAN
 from vivavoce.train.autoencoder import AutoencoderTask
 from vivavoce.train.gaussian import GAUSSIAN, SpokenMotion
@@ -149,7 +148,7 @@ class _Autoencoder:
     def build(self, stage: Stage, device: torch.device) -> Task:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed)
-            vae: Any = AutoencoderKLWan(**SMALL_VAE)
+            vae: Any = untrained_vae(SMALL_VAE)
         return AutoencoderTask(vae.to(device), stage, self.data(stage))
 
     def data(self, stage: Stage) -> Examples:
