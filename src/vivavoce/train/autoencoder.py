@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool3d
 from vivavoce.corpus.windows import Stretch
 from vivavoce.train.stage import Stage
 from vivavoce.train.task import Examples
+from vivavoce.video.taps import by_taps
 from vivavoce.video.vae import encoded, from_pictures, streamed
 from vivavoce.weights import load_strictly, read_state
 
@@ -43,6 +44,7 @@ class AutoencoderTask:
 
     def __init__(self, vae: AutoencoderKLWan, stage: Stage, measured: Examples) -> None:
         """`measured` are the examples that the latents' mean and deviation are taken from in the end."""
+        by_taps(vae)
         self.module: Any = vae
         self.weights: Mapping[str, float] = {"pixels": 1.0, "edges": 1.0, "prior": 1e-4}
         self.stage, self.measured = stage, measured

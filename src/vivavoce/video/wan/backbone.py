@@ -198,7 +198,7 @@ class VaceBackbone(_Backbone, WanVACETransformer3DModel):
         timestep: Shaped[Tensor, "..."],
         encoder_hidden_states: Float[Tensor, "B S E"],
         encoder_hidden_states_image: Float[Tensor, "B N I"] | None = None,
-        control_hidden_states: Float[Tensor, "B 96 f h w"] | None = None,
+        control_hidden_states: Float[Tensor, "B V f h w"] | None = None,
         control_hidden_states_scale: Float[Tensor, " K"] | None = None,
         *,
         branches: Sequence[Branch] = (),
