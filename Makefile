@@ -3,6 +3,7 @@ PYTHON ?= python3
 # A fixed torch for developing and testing; set TORCH=torch to take your own index's choice, or a CUDA build.
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
+VIEWER := src/vivavoce/splat/export/viewer
 SYSTEM := flite espeak-ng libespeak-ng1 festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts libgl1 libglib2.0-0 chromium
 
 export OMP_NUM_THREADS ?= 1
@@ -32,7 +33,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-test: lint
+$(VIEWER)/node_modules: $(VIEWER)/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --no-fund --no-audit --prefix $(VIEWER) && touch $@; \
+	else echo "Without npm two tests of the viewer's build are skipped."; fi
+
+test: lint $(VIEWER)/node_modules
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 demo: setup

@@ -23,7 +23,7 @@ import tyro
 from bench import prove
 from heldout import long_speeches
 from proof import Options, Proof, Shown, Variant, known
-from report import Results
+from report import Results, Table
 
 from vivavoce.evaluation.ablation import Claim, Measure, Values
 from vivavoce.evaluation.actions import hand_variance
@@ -97,7 +97,7 @@ def measured(shown: Shown) -> Mapping[str, Any]:
     )
 
 
-def plot_curves(proof: Proof, values: Values, results: Results, path: Path) -> None:
+def plot_curves(proof: Table, values: Values, results: Results, path: Path) -> None:
     """Second by second: the mean over people and seeds, and its standard deviation."""
     from matplotlib.figure import Figure
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,13 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Float, Float64
-from report import Measured, Results, plain, write_report
+from report import Measured, Table, plain, write_report
 from torch import Tensor
 
 from vivavoce.corpus.synth.motions import Motions, MovingClip, synthesise_motions
 from vivavoce.corpus.synth.orders import BOTH, Corpus
 from vivavoce.errors import InputError, OutputError
-from vivavoce.evaluation.ablation import Claim, Measure, Values
+from vivavoce.evaluation.ablation import Claim, Measure
 from vivavoce.evaluation.closures import closures, dips, timing
 from vivavoce.evaluation.speech import correlation, mouth_correlation, shuffled
 from vivavoce.media.files import replacing
@@ -91,20 +91,6 @@ class Variant:
     residuals: bool = True
     sampling: Mapping[str, Any] = field(default_factory=dict)
     """Nothing is drawn by chance."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """What `report.write_report` asks of a proof."""
-
-    name: str
-    title: str
-    paper: str
-    variants: tuple[Variant, ...]
-    measures: tuple[Measure, ...]
-    claims: tuple[Claim, ...]
-    notes: tuple[str, ...]
-    plot: Callable[[Any, Values, Results, Path], None] | None = None
 
 
 TABLE = Table(

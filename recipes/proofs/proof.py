@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from heldout import Held, held_out
 from jaxtyping import UInt8
-from report import Results
+from report import Table
 
-from vivavoce.evaluation.ablation import Claim, Measure, Values
 from vivavoce.evaluation.reader import Reading
 from vivavoce.evaluation.speech import mouth_correlation
 from vivavoce.train.recipe import Recipe
@@ -88,19 +87,13 @@ def known(value: float) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
-    """A table of a paper, in miniature."""
+class Proof(Table):
+    """A table of variants that draw clips, each trained from one base."""
 
-    name: str
-    title: str
-    paper: str
-    """Where the paper has it."""
     frames: int
     examples: VideoConfig
     """The config that clips are encoded for."""
     variants: tuple[Variant, ...]
-    measures: tuple[Measure, ...]
-    claims: tuple[Claim, ...]
     measured: Callable[[Shown], Mapping[str, Any]]
     """Numbers by name, and lists that only the record keeps."""
     seen: Callable[[Scene], Scene] = lambda scene: scene
@@ -109,7 +102,3 @@ class Proof:
         *given[:2], frames=given[2], clips=given[3]
     )
     """The clips to draw: of a corpus, for a config, of so many frames, so many."""
-    plot: Callable[[Proof, Values, Results, Path], None] | None = None
-    """Where it is not `report.plot_bars`."""
-    notes: tuple[str, ...] = ()
-    """Readings that were chosen, and what differs from the paper."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import tyro
 from jaxtyping import UInt8
-from report import plain, write_report
+from report import Table, plain, write_report
 from seen_sides import VIEWS, Eye, Views, hkc, lifted, measured, seen_hands, sheet, truth_of
 
 from vivavoce.corpus.synth.sitter import Subject
@@ -103,20 +103,6 @@ class Row:
     begun: str | None = None
     """The row whose network is trained further, for each person alone."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Table:
-    """What `report.write_report` tells of."""
-
-    name: str
-    title: str
-    paper: str
-    variants: tuple[Row, ...]
-    measures: tuple[Measure, ...]
-    claims: tuple[Claim, ...]
-    notes: tuple[str, ...]
-    plot: Callable[..., None] | None = None
 
 
 def table(

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from vivavoce import __version__
 from vivavoce.errors import OutputError
-from vivavoce.evaluation.ablation import Values, judged, spread, table
+from vivavoce.evaluation.ablation import Claim, Measure, Values, judged, spread, table
 from vivavoce.media.files import replacing
-
-if TYPE_CHECKING:
-    from proof import Proof
 
 TRUTH = "truth"
 """The name of the row that the true clips have."""
@@ -31,8 +28,37 @@ Results = Mapping[str, Mapping[int, Measured]]
 """By variant, then by seed."""
 
 
+class Row(Protocol):
+    """One row of a table: how it came about is told in the record."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def recipe(self) -> Any: ...
+    @property
+    def sampling(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a paper, in miniature: what is compared, by what measures, and what is claimed of it."""
+
+    name: str
+    title: str
+    paper: str
+    """Where the paper has it."""
+    variants: tuple[Row, ...]
+    measures: tuple[Measure, ...]
+    claims: tuple[Claim, ...]
+    notes: tuple[str, ...] = ()
+    plot: Callable[[Table, Values, Results, Path], None] | None = None
+    """Another picture than `plot_bars`."""
+
+
 def write_report(
-    proof: Proof,
+    proof: Table,
     results: Results,
     truth: Measured,
     *,
@@ -77,7 +103,7 @@ def write_report(
     return record
 
 
-def values_of(proof: Proof, rows: Mapping[str, Sequence[Measured]], clips: Sequence[str]) -> Values:
+def values_of(proof: Table, rows: Mapping[str, Sequence[Measured]], clips: Sequence[str]) -> Values:
     """Seeds by clips of each row's measures; NaN where a clip was not measured."""
     return {
         name: {
@@ -89,7 +115,7 @@ def values_of(proof: Proof, rows: Mapping[str, Sequence[Measured]], clips: Seque
     }
 
 
-def plot_bars(proof: Proof, values: Values, results: Results, path: Path) -> None:
+def plot_bars(proof: Table, values: Values, results: Results, path: Path) -> None:
     """A panel for each measure: a bar for each variant, a dot for each seed, a line for the truth."""
     from matplotlib.figure import Figure
 
@@ -115,14 +141,14 @@ def plot_bars(proof: Proof, values: Values, results: Results, path: Path) -> Non
     figure.savefig(path, dpi=120)
 
 
-def _page(proof: Proof, told: str, settings: Mapping[str, Any]) -> str:
+def _page(proof: Table, told: str, settings: Mapping[str, Any]) -> str:
     """The table with what one must know to read it."""
     given = ", ".join(f"{name} {value}" for name, value in settings.items())
     notes = "".join(f"- {note}\n" for note in (*proof.notes, _VERDICT, f"Settings: {given}."))
     return f"### {proof.title}\n\nAfter {proof.paper}.\n\n{told}\n\n{notes}\n![{proof.title}]({proof.name}.png)\n"
 
 
-def _variant(variant: Any) -> dict[str, Any]:
+def _variant(variant: Row) -> dict[str, Any]:
     return {"title": variant.title, "recipe": asdict(variant.recipe), "sampling": dict(variant.sampling)}
 
 

@@ -61,10 +61,12 @@ class Scripted:
 
 @dataclass(frozen=True)
 class Made:
-    """A clip's pictures, and what is known of them; None where nobody but its maker knew."""
+    """A clip's pictures, and what is known of them."""
 
-    frames: UInt8[np.ndarray, "F H W 3"]
+    frames: UInt8[np.ndarray, "F H W 3"] | None
+    """None where nothing was filmed."""
     truth: Truth | None
+    """None where nobody but its maker knew."""
 
 
 @runtime_checkable
@@ -96,7 +98,7 @@ class Animator:
 
 
 def make_clip(order: Order, *, texts: TextSource, clips: ClipMaker) -> dict[str, bytes]:
-    """The files of a sample, by extension: mp4, wav, json, truth.npz and features.npz.
+    """The files of a sample, by extension: mp4, wav, json, truth.npz and features.npz, those that there are.
 
     Raises InputError where the voice or the texts fail.
     """
@@ -121,10 +123,11 @@ def files_of(order: Order, scripted: Scripted, made: Made) -> dict[str, bytes]:
     from vivavoce.media.lossless import lossless_mp4
 
     files = {
-        "mp4": lossless_mp4(made.frames, order.fps),
         "wav": _wav(scripted.spoken.samples),
         "json": json.dumps(_told(order, scripted), indent=1).encode(),
     }
+    if made.frames is not None:
+        files["mp4"] = lossless_mp4(made.frames, order.fps)
     if made.truth is not None:
         files["truth.npz"] = _arrays(vars(made.truth))
         states = LandmarkEncoder().encode(made.truth.keypoints)

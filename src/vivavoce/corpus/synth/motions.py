@@ -120,14 +120,13 @@ def make_motion(order: Order, *, texts: TextSource) -> dict[str, bytes]:
     """
     rehearsal = _Rehearsal()
     files = make_clip(order, texts=texts, clips=rehearsal)
-    del files["mp4"]
     stored = io.BytesIO()
     np.savez(stored, **rehearsal.arrays)
     return {**files, MOTION: stored.getvalue()}
 
 
 class _Rehearsal:
-    """The animator without a camera (`ClipMaker`): its pictures are black, and the acting is kept."""
+    """The animator without a camera (`ClipMaker`): the acting is kept."""
 
     def __init__(self) -> None:
         self.arrays: Mapping[str, np.ndarray] = {}
@@ -146,7 +145,7 @@ class _Rehearsal:
             **{f"{_AT_REST}{name}": values for name, values in vars(rest).items()},
             **_told(acting),
         }
-        return Made(np.zeros((len(acting.transforms), 16, 16, 3), np.uint8), None)
+        return Made(None, None)
 
 
 def _told(acting: Acting) -> dict[str, np.ndarray]:

@@ -137,20 +137,6 @@ class CpuRasterizer:
         """The adjoint of the map from colours to picture for the Gaussians placed last: sums of alpha T g."""
         return self._sums(self._black, image_gradient, gradient.COLOR_SUMS, threads=threads)[:, :3]
 
-    def opacity_and_color_gradient(
-        self,
-        image_gradient: Float32[np.ndarray, "H W 3"],
-        background: Float32[np.ndarray, "rgb=3"] | Float32[np.ndarray, "H W 3"],
-    ) -> tuple[Float32[np.ndarray, " N"], Float32[np.ndarray, "N 3"]]:
-        """Gradients of a loss by opacities and by colours.
-
-        `image_gradient` is the loss's gradient by the picture blended last, laid over `background`.
-        """
-        picture = self._rgb + self._transmittance[..., None] * background
-        drawn = (picture, 1 - self._transmittance, None)
-        by = self.gradients(self._colors, drawn, (image_gradient, np.zeros_like(self._transmittance), None))
-        return by.opacities, by.colors
-
     def gradients(
         self, colors: Float32[np.ndarray, "N 3"], drawn: Drawn, by_drawn: Drawn, *, threads: int = 1
     ) -> Gradients:
