@@ -1,5 +1,7 @@
 """The losses of autoencoder and text encoder against formulas, and the data that they are trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,39 @@ def test_an_examples_noise_is_its_own():
     other = task.batch(stretches(2)[::-1], [generator(0, 0, 0, k) for k in (1, 0)])
     assert torch.equal(one.noise, other.noise.flip(0))
     assert torch.equal(one.video, other.video.flip(0))
+
+
+def test_squares_are_cut_where_one_looks():
+    stage = replace(VAE_MINIATURE.stages[0], crop=16)
+    task = AutoencoderTask(AutoencoderKLWan(**TINY), stage, stretches())
+    whole = stretches(1, frames=1, size=40)[0]
+    rows, columns = np.mgrid[:40, :40]
+    marked = np.stack([rows, columns, rows], axis=2).astype(np.uint8)[None]
+    seen = np.zeros((40, 40))
+    for k in range(60):
+        focus = np.full((1, 40, 40), 1e-3, np.float32)
+        focus[:, 30:34, 4:10] = 5.0
+        batch = task.batch([replace(whole, frames=marked, focus=focus)], [generator(0, 0, k, 0)])
+        corner = ((batch.video[0, :2, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+        assert all(at % 8 == 0 and 0 <= at <= 24 for at in corner)
+        top, left = corner
+        expected = marked[0, top : top + 16, left : left + 16].astype(np.float32) / 127.5 - 1
+        assert np.allclose(batch.video[0, :, 0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+        square = focus[0, top : top + 16, left : left + 16] ** 2
+        assert np.allclose(batch.focus[0, 0, 0].numpy(), square / square.mean(), rtol=1e-4)
+        seen[top : top + 16, left : left + 16] += 1
+    assert seen[30:34, 4:10].sum() > 0.9 * 60 * 24 / 2  # each square has the pixel that it was drawn for
+    assert seen[8:16, 24:].max() == 0
+    assert np.count_nonzero([seen[24, 0], seen[16, 8], seen[24, 8]]) == 3  # and it lies anywhere in it
+
+
+def test_squares_that_do_not_fit_are_refused():
+    for side in (12, 40):
+        task = AutoencoderTask(
+            AutoencoderKLWan(**TINY), replace(VAE_MINIATURE.stages[0], crop=side), stretches()
+        )
+        with pytest.raises(ValueError, match=f"squares of {side} do not fit pictures of 32x32"):
+            task.batch(stretches(1), [generator(0, 0, 0, 0)])
 
 
 def test_hidden_words_are_told_by_cross_entropy():

@@ -50,12 +50,26 @@ class AutoencoderTask:
         self.stage, self.measured = stage, measured
 
     def batch(self, examples: Sequence[Stretch], generators: Sequence[torch.Generator]) -> Pictures:
-        """The clips as they are; their latents' noise from each one's generator."""
-        device = self.module.device
+        """The clips, whole or a square of each; it and the latents' noise from each one's generator.
+
+        Raises ValueError where the stage's squares have no whole latents or are larger than the pictures.
+        """
+        device, config, stride = (
+            self.module.device,
+            self.module.config,
+            self.module.config["scale_factor_spatial"],
+        )
         video = torch.cat([from_pictures(example.frames) for example in examples])
         focus = torch.stack([torch.from_numpy(example.focus)[None] for example in examples]).square()
+        if side := self.stage.crop:
+            places = [_square(f[0], side, stride, g) for f, g in zip(focus, generators, strict=True)]
+            video, focus = (
+                torch.stack(
+                    [v[..., y : y + side, x : x + side] for v, (y, x) in zip(values, places, strict=True)]
+                )
+                for values in (video, focus)
+            )
         focus = focus / focus.mean(dim=(1, 2, 3, 4), keepdim=True)
-        config, stride = self.module.config, self.module.config["scale_factor_spatial"]
         shape = (config["z_dim"], 1 + (video.shape[2] - 1) // 4, *(n // stride for n in video.shape[3:]))
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
         return Pictures(video.to(device), focus.to(device), noise.to(device))
@@ -118,6 +132,25 @@ class AutoencoderTask:
             found.append(latents.transpose(0, 1).flatten(1).cpu())
         values = torch.cat(found, dim=1).double()
         return values.mean(1).tolist(), values.std(1).tolist()
+
+
+def _square(
+    focus: Float[Tensor, "F H W"], side: int, stride: int, generator: torch.Generator
+) -> tuple[int, int]:
+    """The corner of a square, on the grid of latents, with a pixel drawn by its weight somewhere in it."""
+    height, width = focus.shape[1:]
+    if side % stride or side > min(height, width):
+        raise ValueError(
+            f"squares of {side} do not fit pictures of {width}x{height} and latents of {stride} pixels"
+        )
+    drawn = torch.multinomial(focus.sum(0).flatten(), 1, generator=generator).item()
+    corner = []
+    for at, length in zip(divmod(int(drawn), width), (height, width), strict=True):
+        first, last = max(0, at - side + 1), min(at, length - side)
+        # The grid's places from which the square covers the pixel: there is one, since a square is a stride at least.
+        low, high = -(-first // stride), last // stride
+        corner.append(stride * int(torch.randint(low, high + 1, (), generator=generator)))
+    return corner[0], corner[1]
 
 
 def _edges(error: Float[Tensor, "B 3 F H W"], focus: Float[Tensor, "B 1 F H W"]) -> Float[Tensor, " B"]:

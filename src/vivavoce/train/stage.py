@@ -35,6 +35,8 @@ class Stage:
     """Patterns of what gets its pretrained values back before the stage begins."""
     frames: int | None = None
     """Of each example; the length of the method's chunks where None."""
+    crop: int | None = None
+    """Side in pixels of the square that an autoencoder is shown of each example; all of it where None."""
     spans: int = 1
     """Examples that are taken of each clip, where it is long enough."""
     without: tuple[str, ...] = ()
@@ -66,6 +68,8 @@ class Stage:
         positive = {"steps": self.steps, "batch": self.batch, "rate": self.rate, "spans": self.spans}
         if self.frames is not None:
             positive["frames"] = self.frames
+        if self.crop is not None:
+            positive["crop"] = self.crop
         if self.clip is not None:
             positive["clip"] = self.clip
         for name, value in positive.items():
