@@ -117,11 +117,12 @@ VAE_MINIATURE = Recipe(
     (
         Stage(
             name="pictures",
-            steps=2400,
-            batch=8,
+            steps=3000,
+            batch=32,
             rate=4e-3,
             trains=("*",),
             frames=1,
+            crop=48,
             spans=20,
             warmup=100,
             schedule="cosine",
@@ -129,7 +130,7 @@ VAE_MINIATURE = Recipe(
         ),
         Stage(
             name="video",
-            steps=1100,
+            steps=700,
             batch=2,
             rate=3e-3,
             trains=("*",),
@@ -142,12 +143,12 @@ VAE_MINIATURE = Recipe(
         ),
         Stage(
             name="long",
-            steps=150,
+            steps=100,
             batch=1,
             rate=1e-3,
             trains=("*",),
             frames=81,
-            warmup=20,
+            warmup=10,
             schedule="cosine",
             decay=0.0,
             ema=0.95,
@@ -156,7 +157,7 @@ VAE_MINIATURE = Recipe(
 )
 """The miniatures' autoencoder: single pictures first, as Wan's own was trained, then video.
 
-Videos are cut to squares around what is looked at, which train mouths and hands at a quarter of the cost.
+At first it sees squares around what is looked at, which train mouths and hands at a quarter of the cost.
 
 Only in the last stage are there latents that do not see the video's beginning, where causal convolutions read zeros:
 without it colours drift from the second second on.
