@@ -115,7 +115,7 @@ def pack(source: Path, home: Path) -> None:
         save_file(state, path, metadata)
 
 
-def main(work: Path, people: int = PEOPLE, hours: float = HOURS, cpu: bool = False, micro: int = 4) -> None:
+def main(work: Path, people: int = PEOPLE, hours: float = HOURS, cpu: bool = False, micro: int = 32) -> None:
     """Make everything.
 
     Args:
