@@ -21,6 +21,7 @@ from vivavoce.methods.load import load, untrained_vae
 from vivavoce.methods.miniature import SMALL, SMALL_VAE, SMALL_WAN
 from vivavoce.train.autoencoder import AutoencoderTask
 from vivavoce.train.gaussian import GAUSSIAN, SpokenMotion
+from vivavoce.train.inflation import inflate
 from vivavoce.train.language import LanguageTask
 from vivavoce.train.machine import Machine
 from vivavoce.train.recipe import Recipe
@@ -149,6 +150,7 @@ class _Autoencoder:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self._seed)
             vae: Any = untrained_vae(SMALL_VAE)
+        inflate(vae)
         return AutoencoderTask(vae.to(device), stage, self.data(stage))
 
     def data(self, stage: Stage) -> Examples:
