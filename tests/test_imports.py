@@ -16,6 +16,7 @@ LAYERS = (
     {"video", "splat"},
     {"methods"},
     {"train", "corpus", "evaluation", "studio", "cluster"},
+    {"personal"},
     {"cli", "batch"},
 )
 """Each imports from itself and from those before it only."""

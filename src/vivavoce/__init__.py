@@ -10,15 +10,36 @@ __version__ = "0.1.0"
 __all__ = ["create", "export", "generate"]
 
 
-def create(photo: str | PathLike[str], out: str | PathLike[str], *, face: int | None = None) -> Path:
+def create(
+    photo: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    face: int | None = None,
+    personalize: bool = False,
+    **personal: Any,
+) -> Path:
     """Make an avatar folder of the person in a photo and return its path.
 
     `face` chooses among several people, counted from the left, from 1; by default the largest face is taken.
+    With `personalize` the avatar is taught a motion of its own; `personal` are the fields of
+    `config.PersonalOptions`, of which `teacher` must be given. A making that was stopped goes on.
     Raises errors.VivavoceError with one sentence where something cannot be used or written.
     """
-    from vivavoce.config import check_face
+    from vivavoce.config import PersonalOptions, check_face
+    from vivavoce.errors import InputError, extra
 
     check_face(face)
+    files: dict[str, Any] = {
+        name: Path(personal[name]) for name in ("weights", "motion") if personal.get(name)
+    }
+    options = PersonalOptions(**personal | files)
+    if personalize:
+        with extra("train"):
+            from vivavoce.personal.pipeline import personalize as teach
+
+        return teach(Path(photo), Path(out), options, face=face)
+    if options.teacher is not None:
+        raise InputError(f"{options.teacher} is to teach nothing: say --personalize, or leave --teacher out.")
     from vivavoce.splat.create import create_avatar
 
     return create_avatar(Path(photo), Path(out), face=face)
@@ -29,7 +50,7 @@ def generate(
     speech: str | PathLike[str],
     out: str | PathLike[str],
     *,
-    method: str = "splat",
+    method: str | None = None,
     size: int | None = None,
     fps: float | int | None = None,
     seed: int = 0,
@@ -48,6 +69,7 @@ def generate(
     gives the same video. Raises errors.VivavoceError with one sentence where something cannot be used or
     written.
 
+    Without a `method` an avatar moves as it was taught, where it was (`create` with `personalize`), else by "splat".
     A `method` of the video family (`vivavoce.methods.METHODS`) draws a photo, or without one (None) what `text`
     describes, at a size and rate of its own; `video` are the fields of `config.VideoOptions`.
     """

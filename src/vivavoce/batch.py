@@ -5,11 +5,12 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections import Counter
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 from vivavoce import __version__
-from vivavoce.config import SPLAT, GenerateOptions, VideoOptions
+from vivavoce.config import OWN, SPLAT, GenerateOptions, VideoOptions
 from vivavoce.errors import InputError, OutputError, extra
 from vivavoce.media.files import check_folder, check_readable, file_sha256
 from vivavoce.media.provenance import read_provenance
@@ -19,6 +20,7 @@ _SOUND = (".wav", ".flac", ".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wm
 _FILM = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".3gp")
 RECORDINGS = frozenset(_SOUND + _FILM)
 """The files of a folder that are taken for recordings."""
+_GAUSSIAN = (SPLAT, OWN)
 
 
 def generate_any(source: Path | None, speech: Path, out: Path, options: GenerateOptions) -> Path:
@@ -26,13 +28,15 @@ def generate_any(source: Path | None, speech: Path, out: Path, options: Generate
 
     Raises InputError and OutputError with what is wrong, for a folder after all that works has been made.
     """
-    if speech.is_dir() and source is not None and options.method == SPLAT:
+    method = options.method or _usual(source)
+    options = replace(options, method=method)
+    if speech.is_dir() and source is not None and method in _GAUSSIAN:
         return generate_folder(source, speech, out, options)
     for given in (source, speech, options.video.plan, options.video.pose):
         if given is not None and out.exists() and given.exists() and out.samefile(given):
             raise OutputError(f"{out} is one of the inputs: give the video another name.")
-    if options.method != SPLAT:
-        return _generate_video(source, speech, out, options)
+    if method not in _GAUSSIAN:
+        return _generate_video(method, source, speech, out, options)
     if source is None:
         raise InputError("There is a recording, but no photo: give PHOTO before SPEECH.")
     if options.video != VideoOptions():
@@ -40,20 +44,37 @@ def generate_any(source: Path | None, speech: Path, out: Path, options: Generate
         raise InputError(
             f"--{names[0].replace('_', '-')} is for the methods of the video family: choose one with --method."
         )
-    from vivavoce.splat.drive import generate
-
-    return generate(source, speech, out, **options.of_splat)
+    return _gaussian(method)(source, speech, out, **options.of_splat)
 
 
-def _generate_video(source: Path | None, speech: Path, out: Path, options: GenerateOptions) -> Path:
+def _usual(source: Path | None) -> str:
+    """The method where none is named: an avatar's own motion, where it has one."""
+    from vivavoce.personal.folder import has_motion
+
+    return OWN if source is not None and has_motion(source) else SPLAT
+
+
+def _gaussian(method: str | None) -> Callable[..., Path]:
+    """What makes a video of an avatar by a method of the Gaussian family."""
+    if method == SPLAT:
+        from vivavoce.splat.drive import generate
+
+        return generate
+    with extra("video"):
+        from vivavoce.personal.drive import generate as perform
+    return perform
+
+
+def _generate_video(
+    method: str, source: Path | None, speech: Path, out: Path, options: GenerateOptions
+) -> Path:
     with extra("video"):
         from vivavoce.methods import find
         from vivavoce.methods.load import load
         from vivavoce.video.generate import generate
         from vivavoce.video.request import checked
 
-    config = find(options.method)
-
+    config = find(method)
     video = options.video
     request = checked(config, source, speech, out, options)
     return generate(
@@ -77,7 +98,7 @@ def generate_folder(source: Path, speech: Path, out: Path, options: GenerateOpti
     targets = _targets(speech, out, ".webm" if options.background == "transparent" else ".mp4")
     if options.text is not None:
         raise InputError(f"--text belongs to one recording, and {speech} is a folder: leave it out.")
-    photo = _photo_sha256(source)
+    given = _hashes(source, options.method)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, but the videos of a folder need one: give another name with -o.")
     if out.exists() and out.samefile(speech):
@@ -88,7 +109,7 @@ def generate_folder(source: Path, speech: Path, out: Path, options: GenerateOpti
         check_folder(out.absolute().parent)
         out.mkdir()
     check_folder(out)
-    missing = {sound: target for sound, target in targets.items() if not _done(target, sound, photo, options)}
+    missing = {sound: target for sound, target in targets.items() if not _done(target, sound, given, options)}
     if len(missing) < len(targets):
         warnings.warn(
             f"{len(targets) - len(missing)} of {len(targets)} videos were there already and are kept.",
@@ -104,8 +125,8 @@ def generate_folder(source: Path, speech: Path, out: Path, options: GenerateOpti
 def _generate_all(source: Path, targets: dict[Path, Path], options: GenerateOptions) -> list[Path]:
     """Make the avatar once and every video with it; returns the recordings that could not be used."""
     from vivavoce.splat.create import create_avatar
-    from vivavoce.splat.drive import generate
 
+    generate = _gaussian(options.method)
     bad = []
     with tempfile.TemporaryDirectory(prefix="vivavoce-") as folder:
         avatar = source
@@ -135,23 +156,29 @@ def _targets(speech: Path, out: Path, suffix: str) -> dict[Path, Path]:
     return {s: out / ((s.stem if same[s.stem] == 1 else s.name) + suffix) for s in sounds}
 
 
-def _photo_sha256(source: Path) -> str:
+def _hashes(source: Path, method: str | None) -> set[str]:
+    """Of the photo, and of the motion where it is the avatar's own."""
+    if method == OWN:
+        from vivavoce.personal.folder import read_motion
+
+        return {read_motion(source).digest} | _hashes(source, SPLAT)
     if source.is_dir():
         from vivavoce.splat.avatar import read_description
 
-        return read_description(source)["photo_sha256"]
+        return {read_description(source)["photo_sha256"]}
     check_readable(source, "photo")
-    return file_sha256(source)
+    return {file_sha256(source)}
 
 
-def _done(target: Path, sound: Path, photo: str, options: GenerateOptions) -> bool:
+def _done(target: Path, sound: Path, given: set[str], options: GenerateOptions) -> bool:
     if not target.is_file() or not target.stat().st_size:
         return False
     made = read_provenance(target)
-    if made is None or (made.version, made.seed) != (__version__, options.seed):
+    wanted_by = (__version__, options.method or SPLAT, options.seed)
+    if made is None or (made.version, made.method, made.seed) != wanted_by:
         return False
     wanted = options.of_splat
     wanted["fps"] = float(frame_rate(wanted["fps"]))
     settings_agree = all(made.settings.get(name) == value for name, value in wanted.items() if name != "seed")
     hashes = {sha for _, sha in made.inputs.values()}
-    return settings_agree and photo in hashes and file_sha256(sound) in hashes
+    return settings_agree and given | {file_sha256(sound)} <= hashes

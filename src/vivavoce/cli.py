@@ -17,7 +17,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 import vivavoce
-from vivavoce.config import SPLAT, CorpusOptions, TrainOptions, VideoOptions
+from vivavoce.config import CorpusOptions, PersonalOptions, TrainOptions, VideoOptions
 from vivavoce.errors import InputError, VivavoceError, extra
 
 _Out = Annotated[Path, arg(aliases=["-o"])]
@@ -26,10 +26,17 @@ _Text = Annotated[str | None, arg(metavar="STR")]
 _VIDEO = VideoOptions()
 _CORPUS = CorpusOptions()
 _TRAIN = TrainOptions()
+_PERSONAL = PersonalOptions()
 
 
 def create(
-    photo: Annotated[Positional[Path], arg(metavar="PHOTO")], /, *, out: _Out, face: _Number = None
+    photo: Annotated[Positional[Path], arg(metavar="PHOTO")],
+    /,
+    *,
+    out: _Out,
+    face: _Number = None,
+    personalize: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    personal: Annotated[PersonalOptions, arg(name="", help="")] = _PERSONAL,
 ) -> str:
     """Make an avatar of the person in a photo.
 
@@ -37,8 +44,10 @@ def create(
         photo: The photo: any picture file.
         out: The avatar folder to make.
         face: Who it is, counted from the left, from 1, when the photo shows several people.
+        personalize: Teach it a motion of its own, by a method of the video family; one that was begun is gone on with.
+        personal: Its own motion.
     """
-    return str(vivavoce.create(photo, out, face=face))
+    return str(vivavoce.create(photo, out, face=face, personalize=personalize, **vars(personal)))
 
 
 def generate(
@@ -46,7 +55,7 @@ def generate(
     /,
     *,
     out: _Out,
-    method: str = SPLAT,
+    method: _Text = None,
     size: _Number = None,
     fps: Annotated[float | None, arg(metavar="FLOAT")] = None,
     seed: int = 0,
@@ -62,7 +71,8 @@ def generate(
         inputs: A photo, or an avatar folder made by `vivavoce create`; and a sound or video file, or a folder of
             them, for one video each. A method that needs no photo takes the recording alone.
         out: The video to write: .mp4, .mov or .webm; for a folder of recordings, a folder.
-        method: splat, or one that `vivavoce methods` lists.
+        method: splat, or one that `vivavoce methods` lists; by default the avatar's own motion where it was taught one
+            (audioavatar), else splat.
         size: Short side of the frames in pixels, 64..4096; by default the avatar's own.
         fps: Frames a second, 1..120; by default 25.
         seed: Another number gives another motion of head and eyes, the same one the same video.
@@ -272,6 +282,10 @@ def _describe_avatar(folder: Path, description: dict) -> str:
         ]
     except (KeyError, TypeError) as error:
         raise InputError(f"{folder}/avatar.json lacks {error}: make the avatar again.") from error
+    from vivavoce.personal.folder import has_motion, read_motion
+
+    if has_motion(folder):
+        lines.append(f"motion         {read_motion(folder).describe()}")
     return "\n".join(lines)
 
 

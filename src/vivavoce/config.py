@@ -11,6 +11,8 @@ from vivavoce.errors import InputError
 
 SPLAT = "splat"
 """The method that needs no weights: Gaussians lifted from the photo."""
+OWN = "audioavatar"
+"""The same Gaussians by the motion of their own that an avatar was taught."""
 FPS = 25.0
 """Frames a second that it draws unless others are asked for."""
 
@@ -88,8 +90,9 @@ class GenerateOptions:
     """What is said, where that is known; of a method that draws by diffusion, what is to be seen."""
     face: int | None = None
     """Who speaks, counted from the left, from 1; None for the largest face."""
-    method: str = SPLAT
-    """`splat`, or a method of the video family by its name in `vivavoce methods`."""
+    method: str | None = None
+    """`splat`, `audioavatar`, or a method of the video family by its name in `vivavoce methods`; None for
+    `audioavatar` where an avatar has a motion of its own, else `splat`."""
     video: VideoOptions = field(default_factory=VideoOptions)
 
     @property
@@ -119,6 +122,37 @@ def check_face(face: int | None) -> None:
 def _check(name: str, value: float | int, low: int, high: int) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise InputError(f"--{name} {value:g} is out of bounds: give a number from {low} to {high}.")
+
+
+@dataclass(frozen=True)
+class PersonalOptions:
+    """What a user may choose of an avatar's own motion. Raises InputError for a number that has no meaning."""
+
+    teacher: str | None = None
+    """The method that teaches it: one that `vivavoce methods` lists."""
+    motions: int = 120
+    """Clips of the person, speaking, that the teacher draws."""
+    open_domain: int = 4
+    """Clips drawn by the video model that the teacher stands on, in which nothing is said."""
+    base: str | None = None
+    """The teacher's pretrained model: a diffusers folder, a hub name, or a folder of the original release."""
+    weights: Path | None = None
+    """The teacher's own parts, one safetensors file."""
+    encoder: str | None = None
+    """The teacher's speech encoder, by folder or hub name, where it is not its usual one."""
+    motion: Path | None = None
+    """A motion model to begin with: a folder that `vivavoce train audiomotion-miniature` has made."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto takes a graphics card where there is one."""
+    seed: int = 0
+    """Another number gives other clips, and with them another motion."""
+
+    def __post_init__(self) -> None:
+        if self.motions < 1:
+            raise InputError(f"--motions {self.motions} teach nothing: give a number from 1 up.")
+        if self.open_domain < 0:
+            raise InputError(f"--open-domain {self.open_domain} has no meaning: give a number from 0 up.")
+        _check("seed", self.seed, 0, 2**32 - 1)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ TINY = {
     "out_channels": 12,
     "patch_size": 2,
 }
+WHOLE = replace(VAE_MINIATURE.stages[0], crop=None)
 
 
 class Listed(list):
@@ -48,7 +49,7 @@ def stretches(count=2, frames=5, size=32):
 def test_the_losses_of_an_autoencoder_are_their_formulas():
     torch.manual_seed(0)
     vae = AutoencoderKLWan(**TINY)
-    task = AutoencoderTask(vae, VAE_MINIATURE.stages[0], stretches())
+    task = AutoencoderTask(vae, WHOLE, stretches())
     batch = task.batch(stretches(), [generator(0, 0, 0, k) for k in range(2)])
     found = {name: term.detach().double() for name, term in task.losses(batch).items()}
     with torch.no_grad():
@@ -77,7 +78,7 @@ def test_the_losses_of_an_autoencoder_are_their_formulas():
 
 
 def test_an_examples_noise_is_its_own():
-    task = AutoencoderTask(AutoencoderKLWan(**TINY), VAE_MINIATURE.stages[0], stretches())
+    task = AutoencoderTask(AutoencoderKLWan(**TINY), WHOLE, stretches())
     one = task.batch(stretches(2), [generator(0, 0, 0, k) for k in range(2)])
     other = task.batch(stretches(2)[::-1], [generator(0, 0, 0, k) for k in (1, 0)])
     assert torch.equal(one.noise, other.noise.flip(0))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,10 @@ CLEAN.set_forkserver_preload(
 STAGE = Stage(name="all", steps=12, batch=4, rate=1e-2, trains=("*",), ema=0.9, warmup=3, schedule="cosine")
 RECIPE = Recipe("toy", (STAGE,), seed=7)
 MACHINE = Machine(micro=4, cpu=True, save_every=3)
+
+
+PATIENCE = 240.0
+"""Seconds after which processes that work together are taken for stuck."""
 
 
 class Block(nn.Module):
@@ -159,9 +164,19 @@ def in_processes(count: int, folder: Path, work: Callable, *args: object) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.start_processes(
-        _joined, (count, port, str(folder), (work, *args)), nprocs=count, start_method="forkserver"
+    begun: Any = torch.multiprocessing.start_processes(
+        _joined,
+        (count, port, str(folder), (work, *args)),
+        nprocs=count,
+        join=False,
+        start_method="spawn",  # a server's threads, if it has any, would be missing in its children
     )
+    deadline = time.monotonic() + PATIENCE
+    while not begun.join(timeout=1.0):
+        if time.monotonic() > deadline:
+            for process in begun.processes:
+                process.kill()
+            raise TimeoutError(f"{count} processes wait for each other for {PATIENCE} seconds")
 
 
 def _joined(rank: int, count: int, port: int, folder: str, call: tuple) -> None:

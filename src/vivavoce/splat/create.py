@@ -39,7 +39,7 @@ def create_avatar(photo: Path, out: Path, *, face: int | None = None) -> Path:
     Raises InputError for a photo that cannot be used and OutputError for a folder that cannot be written.
     """
     photo, out = Path(photo), Path(out)
-    _check_target(out)
+    check_avatar_target(out)
     picture = read_photo(photo)
     portrait = analyze(picture.image, picture.alpha, face=face)
     for note in portrait.notes:
@@ -150,7 +150,8 @@ def _background(portrait: Portrait) -> np.ndarray:
     return background_plate(image, cv2.resize(portrait.matte, size, interpolation=cv2.INTER_AREA))
 
 
-def _check_target(out: Path) -> None:
+def check_avatar_target(out: Path) -> None:
+    """Raise OutputError where an avatar's folder would take the place of something else."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file: an avatar is a folder, give another name with -o.")
     if out.is_dir() and any(out.iterdir()) and not (out / "avatar.json").is_file():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,45 @@ def generate(
     they are known, for sharper timing. The same seed gives the same motion. Returns `out`.
     Raises InputError and OutputError with what is wrong.
     """
+    fps = float(frame_rate(fps))
+
+    def moves(avatar: Avatar, sound: SpeechFile) -> Iterator[Motion]:
+        script = script_of(sound, text)
+        return motions_of(
+            Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script), sound
+        )
+
+    acting = Acting(METHOD, moves, {"expressiveness": expressiveness, "text": text})
+    return film(source, speech, out, acting, size=size, fps=fps, seed=seed, background=background, face=face)
+
+
+@dataclass(frozen=True)
+class Acting:
+    """What moves an avatar, and what is to be told of it."""
+
+    method: str
+    moves: Callable[[Avatar, SpeechFile], Iterator[Motion]]
+    """The motion of a recording in short runs, ceil(duration fps) frames in all."""
+    settings: Mapping[str, str | float | int | None]
+    inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Name and SHA-256 of what it stands on, by role (`media.provenance`)."""
+
+
+def film(
+    source: Path,
+    speech: Path,
+    out: Path,
+    acting: Acting,
+    *,
+    size: int | None,
+    fps: float,
+    seed: int,
+    background: str,
+    face: int | None,
+) -> Path:
+    """Film what moves the person of `source`; for the rest as `generate`."""
     source, speech, out = Path(source), Path(speech), Path(out)
     check_video_target(out, alpha=background == "transparent")
-    fps = float(frame_rate(fps))
     sound = open_speech(speech)
     if sound.duration > MAX_SECONDS:
         hours = sound.duration / 3600
@@ -60,28 +97,20 @@ def generate(
     width, height = frame_size(avatar, size)
     plate = resolve_background(background, avatar, width, height)
     frames = math.ceil(sound.duration * fps - 1e-6)
+    chosen = {"fps": fps, "size": size, "background": background, "face": face}
+    files = {"photo": (source.name, avatar.photo_sha256), "speech": (speech.name, sound.sha256)}
     provenance = Provenance(
-        method=METHOD,
+        method=acting.method,
         seed=seed,
-        inputs={"photo": (source.name, avatar.photo_sha256), "speech": (speech.name, sound.sha256)},
-        settings={
-            "fps": fps,
-            "size": size,
-            "background": background,
-            "expressiveness": expressiveness,
-            "text": text,
-            "face": face,
-        },
+        inputs=files | dict(acting.inputs),
+        settings=chosen | dict(acting.settings),
     )
     renderer = Renderer(avatar, width, height, background=plate)
     try:
         with VideoWriter(
             out, width, height, fps, sound=speech, provenance=provenance, alpha=plate is None
         ) as writer:
-            driver = Driver(
-                avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script_of(sound, text)
-            )
-            drawn = renderer.stream(motions_of(driver, sound))
+            drawn = renderer.stream(acting.moves(avatar, sound))
             for frame in track(drawn, total=frames, description=f"{out.name}"):
                 writer.write(frame)
     finally:

@@ -36,7 +36,7 @@ class TapConv(WanCausalConv3d):
         """As the class it takes the place of; `cache_x` are the frames before, zeros where they are not there."""
         if x.device.type != "cpu":
             return super().forward(x, cache_x)
-        across, _, down, _, before, _ = self._padding
+        across, _, down, _, before, _ = map(int, self._padding)
         if cache_x is not None and before > 0:
             x, before = torch.cat([cache_x, x], dim=2), before - cache_x.shape[2]
         size, stride = self.kernel_size[0], self.stride[0]

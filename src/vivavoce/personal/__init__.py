@@ -1,0 +1,1 @@
+"""One person's own motion: what clips of them teach an avatar, and the models that learn it."""
