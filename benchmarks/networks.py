@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan_vace import WanVACETransformer3DModel
 
 from vivavoce.features.encoders import SpeechEncoder
 from vivavoce.features.loudness import Speech
+from vivavoce.methods.load import untrained_vae
 from vivavoce.types import SPEECH_RATE
 from vivavoce.video.config import VideoConfig
 from vivavoce.video.draw import draw_chunk
@@ -90,7 +90,7 @@ def random_method(config: VideoConfig, device: torch.device, dtype: torch.dtype)
         if set(name.split(".")) & set(network.backbone._keep_in_fp32_modules):
             parameter.data = parameter.data.float()
     with made_as(device, torch.float32):
-        vae = AutoencoderKLWan(**config.vae)
+        vae = untrained_vae(config.vae)
     text = RandomText(config.transformer["text_dim"], config.text_length)
     speech = RandomSpeech(config.encoder.name, config.encoder.width)
     for model in (network, vae):

@@ -180,13 +180,13 @@ def decoding(latents: int, rounds: int) -> dict[str, Any]:
 def decode_by(way: str, latents: int) -> Callable[[], None]:
     """The miniature's VAE on random latents of 96x96 frames, "streamed" or "whole"."""
     import torch
-    from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
+    from vivavoce.methods.load import untrained_vae
     from vivavoce.methods.miniature import SMALL_VAE
     from vivavoce.video.vae import streamed
 
-    vae: Any = AutoencoderKLWan(**SMALL_VAE).eval()
-    given = torch.randn(1, 16, latents, 12, 12)
+    vae: Any = untrained_vae(SMALL_VAE).eval()
+    given = torch.randn(1, SMALL_VAE["z_dim"], latents, 12, 12)
 
     def run() -> None:
         with torch.no_grad():
