@@ -23,10 +23,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vivavoce.splat import se3, topology
-from vivavoce.splat.animate import SHADED, mouth_light
+from vivavoce.splat.animate import gains_of
 from vivavoce.splat.avatar import Avatar
 from vivavoce.splat.controls import CHANNELS, INDEX
-from vivavoce.splat.layers import KINDS
 from vivavoce.splat.lips import OPENING
 from vivavoce.splat.rig import MOVED
 from vivavoce.splat.skeleton import JOINT, JOINTS, PARENTS
@@ -161,12 +160,7 @@ def mouth_gains(avatar: Avatar, face: Float32[np.ndarray, "T 468 3"]) -> Float32
     width = np.linalg.norm(local[:, 3] - local[:, 2], axis=-1) / rig.lips.width
     controls[:, INDEX["open"]] = opened = opened.clip(0, 1)
     controls[:, INDEX["round"]] = ((1 - width / (1 - _OPENED * opened)) / _ROUNDED).clip(0, 1)
-    light = mouth_light(controls)
-    if not avatar.colored:
-        light = light.mean(1, keepdims=True)
-    gains = np.ones((len(face), len(KINDS), 3), np.float32)
-    gains[:, [KINDS.index(kind) for kind in SHADED]] = light[:, None]
-    return gains
+    return gains_of(avatar, controls)
 
 
 def _with_ring(

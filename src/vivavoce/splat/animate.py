@@ -17,12 +17,17 @@ def motion_of(avatar: Avatar, controls: Float32[np.ndarray, "T C"], fps: float) 
     """Particle motion of an avatar under the given control tracks (C = len(CHANNELS))."""
     assert controls.shape[1] == len(CHANNELS)
     canvas = avatar.rig.transforms(controls)
+    return Motion(fps, avatar.lift.transforms(canvas, avatar.rest), gains_of(avatar, controls))
+
+
+def gains_of(avatar: Avatar, controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "T G 3"]:
+    """`Motion.gains`: the mouth's light under the given control tracks."""
     gains = np.ones((len(controls), len(KINDS), 3), np.float32)
     light = mouth_light(controls)
     if not avatar.colored:
         light = light.mean(1, keepdims=True)
     gains[:, [KINDS.index(k) for k in SHADED]] = light[:, None]
-    return Motion(fps, avatar.lift.transforms(canvas, avatar.rest), gains)
+    return gains
 
 
 def mouth_light(controls: Float32[np.ndarray, "T C"]) -> Float32[np.ndarray, "T 3"]:
