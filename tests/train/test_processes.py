@@ -44,6 +44,11 @@ def test_two_processes_with_half_the_batch_each_are_one(tmp_path, alone, machine
     assert len(list((tmp_path / "samples").iterdir())) == 2
 
 
+def test_a_process_that_comes_late_to_a_checkpoint_waits_as_well(tmp_path):
+    in_processes(2, tmp_path, toys.late, tmp_path)
+    assert len(lines(tmp_path)) == 12
+
+
 @pytest.mark.parametrize("sharded", [False, True])
 def test_what_two_processes_began_another_number_may_end(tmp_path, alone, sharded):
     """Their checkpoints are whole, whoever wrote them: two begin, one goes on, two end."""

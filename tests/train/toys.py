@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -38,7 +39,7 @@ RECIPE = Recipe("toy", (STAGE,), seed=7)
 MACHINE = Machine(micro=4, cpu=True, save_every=3)
 
 
-PATIENCE = 240.0
+PATIENCE = 120.0
 """Seconds after which processes that work together are taken for stuck."""
 
 
@@ -169,7 +170,7 @@ def in_processes(count: int, folder: Path, work: Callable, *args: object) -> Non
         (count, port, str(folder), (work, *args)),
         nprocs=count,
         join=False,
-        start_method="spawn",  # a server's threads, if it has any, would be missing in its children
+        start_method="forkserver",
     )
     deadline = time.monotonic() + PATIENCE
     while not begun.join(timeout=1.0):
@@ -184,12 +185,26 @@ def _joined(rank: int, count: int, port: int, folder: str, call: tuple) -> None:
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     os.environ |= {name: str(value) for name, value in place.items()}
+    faulthandler.dump_traceback_later(PATIENCE - 10)  # where each waits stands in the test's output
     work, *args = call
     work(*args)
+    faulthandler.cancel_dump_traceback_later()
     done = [Path(folder) / f"{port}-{other}.done" for other in range(count)]
     done[rank].touch()
     while not all(path.exists() for path in done):  # gloo takes who leaves a barrier first for crashed
         time.sleep(0.01)
+
+
+def late(folder: Path) -> None:
+    """A run in which every process but the first comes to each checkpoint when that is written already."""
+    advance = TrainState.advance
+
+    def slowly(state: TrainState) -> float:
+        time.sleep(0.2 * int(os.environ["RANK"]))
+        return advance(state)
+
+    TrainState.advance = slowly
+    run(folder, micro=1)
 
 
 def broken_off(folder: Path, reads: int, sharded: bool) -> None:

@@ -122,6 +122,8 @@ class _Training:
         self.state = TrainState(self.stage, {name: parameters[name] for name in trained})
         if kept is not None:
             self.state.load(kept)
+        # Counted, not looked up: one process may write the file before another looks, which then would not wait for it.
+        self.saved = None if kept is None else self.state.step
 
     def run(self) -> None:
         """The steps that are left, and the result."""
@@ -223,13 +225,13 @@ class _Training:
 
     def _save(self) -> Path:
         """A checkpoint of the state as it is, unless there is one."""
-        path = self.checkpoints.path(self.state.step)
-        if not path.exists():
+        if self.saved != self.state.step:
             kept = self.state.kept()
             if self.accelerator.is_main_process:
                 self.checkpoints.save(kept)
             self.accelerator.wait_for_everyone()
-        return path
+            self.saved = self.state.step
+        return self.checkpoints.path(self.state.step)
 
     @torch.no_grad()
     def _sample(self) -> None:
