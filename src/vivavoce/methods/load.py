@@ -18,6 +18,7 @@ from vivavoce.video.config import VideoConfig
 from vivavoce.video.maker import Maker
 from vivavoce.video.method import VideoMethod
 from vivavoce.video.network import AvatarNetwork, backbone_of
+from vivavoce.video.taps import by_taps
 from vivavoce.video.text import TextEncoder, miniature_text_encoder
 from vivavoce.video.wan.backbone import VaceBackbone, WanBackbone
 from vivavoce.video.wan.convert import transformer_to_diffusers, vae_to_diffusers
@@ -85,6 +86,7 @@ def load(
     if parts is not None:
         load_parts(network, parts)
     network.eval().requires_grad_(False)
+    by_taps(vae)
     placed: Any = vae.eval()
     maker = Maker(placed.to(place), text.to(place), speech, size=(config.width, config.height))
     missing = {"base": source, "the method's own parts": parts or not network.parts or None}

@@ -141,26 +141,11 @@ VAE_MINIATURE = Recipe(
             schedule="cosine",
             decay=0.0,
         ),
-        Stage(
-            name="long",
-            steps=100,
-            batch=1,
-            rate=4e-4,
-            trains=("*",),
-            frames=81,
-            warmup=10,
-            schedule="cosine",
-            decay=0.0,
-            ema=0.95,
-        ),
     ),
 )
 """The miniatures' autoencoder: single pictures first, as Wan's own was trained, then video.
 
-At first it sees squares around what is looked at, which train mouths and hands at a quarter of the cost.
-
-Only in the last stage are there latents that do not see the video's beginning, where causal convolutions read zeros:
-without it colours drift from the second second on.
+It sees squares around what is looked at, which train mouths and hands at a quarter of the cost.
 """
 
 TEXT_MINIATURE = Recipe(
