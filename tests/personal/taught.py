@@ -49,9 +49,11 @@ def sizes(**changes: object) -> Sizes:
         layout=Layout(length=LENGTH, overlap=25, ramp=12),
         steps=2,
     )
+    brief = {"steps": 2, "batch": 2, "warmup": 0}
     short = {
-        name: replace(getattr(found, name), steps=2, batch=2, warmup=0)
-        for name in ("embedding", "simple", "full", "refined")
+        "embedding": replace(found.embedding, **brief),
+        "motion": tuple(replace(stage, **brief) for stage in found.motion),
+        "refined": replace(found.refined, **brief),
     }
     return replace(found, **{"model": model, "drawn": 5, **short, **changes})
 

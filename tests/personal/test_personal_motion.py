@@ -84,14 +84,14 @@ def generators(*seeds):
 
 
 def guess_of(model, clip, studio, vectors, *, begin=10, count=5):
-    task = PersonalTask(model, SIZES.simple, drawn=count)
+    task = PersonalTask(model, SIZES.motion[0], drawn=count)
     (shot,) = task.batch([clip], generators(0))
     shot = replace(shot, begin=begin, count=count)
     return Guess(model, shot.span, vectors, vectors, 0, shot=shot, studio=studio)
 
 
 def test_a_window_and_its_drawn_frames_lie_in_the_clip(model, clips):
-    task = PersonalTask(model, replace(SIZES.simple, frames=30), drawn=5)
+    task = PersonalTask(model, replace(SIZES.motion[0], frames=30), drawn=5)
     for seed in range(5):
         (shot,) = task.batch(clips[:1], generators(seed))
         assert len(shot.span.audio) == 30
@@ -103,7 +103,7 @@ def test_a_window_and_its_drawn_frames_lie_in_the_clip(model, clips):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_speech_counts_only_where_something_is_said(model, clips, number):
-    task = PersonalTask(model, replace(SIZES.simple, losses={"contrast": 1.0}))
+    task = PersonalTask(model, replace(SIZES.motion[0], losses={"contrast": 1.0}))
     shots = task.batch(clips, generators(1, 2))
     found = task.losses(shots)
     span = replace(shots[number].span, audio=shots[number].span.audio + 3)
@@ -130,7 +130,7 @@ def test_what_was_told_is_acted_again(model, clips):
         model,
         clips[0],
         None,
-        model.vectors(PersonalTask(model, SIZES.simple).batch(clips[:1], generators(0))[0].span),
+        model.vectors(PersonalTask(model, SIZES.motion[0]).batch(clips[:1], generators(0))[0].span),
     )
     joints, offsets = acted(model, guess.vectors, guess.body)
     np.testing.assert_allclose(joints.detach(), clips[0].joints, atol=1e-4)
@@ -140,7 +140,7 @@ def test_what_was_told_is_acted_again(model, clips):
 
 def test_terms_are_least_where_the_clip_is_met(model, clips, studio):
     clip = clips[0]
-    span = PersonalTask(model, SIZES.simple).batch([clip], generators(0))[0].span
+    span = PersonalTask(model, SIZES.motion[0]).batch([clip], generators(0))[0].span
     true = model.vectors(span)
     met = guess_of(model, clip, studio, true)
     missed = guess_of(model, clip, studio, torch.zeros_like(true))
@@ -156,9 +156,9 @@ def test_a_rigid_motion_costs_no_strain(model, clips, studio):
     calm = replace(clips[0], joints=still, riders=np.zeros_like(clips[0].riders))
     rests = MotionModel(SIZES.model)
     rests.fit([calm, calm])
-    span = PersonalTask(rests, SIZES.simple).batch([calm], generators(0))[0].span
+    span = PersonalTask(rests, SIZES.motion[0]).batch([calm], generators(0))[0].span
     assert float(rigid([guess_of(rests, calm, studio, rests.vectors(span))])) < 2e-5  # nearer is farther
-    true = model.vectors(PersonalTask(model, SIZES.simple).batch(clips[:1], generators(0))[0].span)
+    true = model.vectors(PersonalTask(model, SIZES.motion[0]).batch(clips[:1], generators(0))[0].span)
     assert float(rigid([guess_of(model, clips[0], studio, true)])) > 1e-4
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from vivavoce.corpus.synth.spoken import speak
+from vivavoce.corpus.synth.spoken import Spoken, speak
 from vivavoce.corpus.synth.text_sources import Grammar, draw
 from vivavoce.corpus.synth.voices import VOICES, Embedded
 from vivavoce.features.loudness import leveled
@@ -141,7 +141,7 @@ def draw_clips(clips: list[Clip], subject: Subject, teacher: Teacher, *, seed: i
         with counted(what, sum(own.steps(clip.frames) for clip in wanted)) as advance:
             for number, clip in enumerate(wanted, 1):
                 told = partial(advance, f"{what}: {number} of {len(wanted)}")
-                make = partial(_draw, clip, subject, own, _seed(seed, clip.name), told)
+                make = partial(_draw, clip, subject, own, seed_of(clip, seed), told)
                 inputs = {"clip": clip.name, "frames": clip.frames, "seed": seed} | subject.told | own.told
                 digests[clip.name] = make_stage(clip.folder, inputs, make)
     return [digests[clip.name] for clip in clips]
@@ -152,8 +152,7 @@ def _draw(  # noqa: PLR0917
 ) -> None:
     """The files of a clip."""
     if clip.heard:
-        samples = spoken(clip.frames / clip.fps, seed)
-        _write_wav(folder / "speech.wav", samples)
+        _write_wav(folder / "speech.wav", spoken(clip, seed).samples)
         plan = make_plan(subject.portrait, clip.samples(), form=teacher.config.form).plan
     else:
         plan = Plan(base=OPEN_DOMAIN)
@@ -165,8 +164,8 @@ def _draw(  # noqa: PLR0917
     shutil.rmtree(folder / "job")
 
 
-def spoken(seconds: float, seed: int) -> Float32[np.ndarray, " n"]:
-    """Speech of exactly that length at 16 kHz: conversational texts in one of the embedded voices.
+def spoken(clip: Clip, seed: int) -> Spoken:
+    """What is said in a clip of that seed (`seed_of`): conversational texts in one of the embedded voices.
 
     Raises InputError where the voice is not installed.
     """
@@ -174,7 +173,7 @@ def spoken(seconds: float, seed: int) -> Float32[np.ndarray, " n"]:
     voice = Embedded(rng.choice(list(VOICES)))
     kind = rng.choice(KINDS)
     texts: Iterator[str] = (draw(Grammar(), rng, kind) for _ in range(_TEXTS))
-    return speak(voice, texts, seconds, np.random.default_rng(seed)).samples
+    return speak(voice, texts, clip.frames / clip.fps, np.random.default_rng(seed))
 
 
 def _write_wav(path: Path, samples: Float32[np.ndarray, " n"]) -> None:
@@ -184,6 +183,6 @@ def _write_wav(path: Path, samples: Float32[np.ndarray, " n"]) -> None:
         wavfile.write(temporary, SPEECH_RATE, (samples * 32767).round().astype(np.int16))
 
 
-def _seed(seed: int, name: str) -> int:
-    """Of a clip: the same whatever others there are."""
-    return random.Random(f"{seed} {name}").getrandbits(31)
+def seed_of(clip: Clip, seed: int) -> int:
+    """Of a clip, from that of all: the same whatever others there are."""
+    return random.Random(f"{seed} {clip.name}").getrandbits(31)

@@ -31,8 +31,8 @@ from vivavoce.personal.folder import add_motion, avatar_digests, encoder_of
 from vivavoce.personal.sizes import Sizes, sizes_for
 from vivavoce.personal.stages import RECORD, make_stage, work_folder
 from vivavoce.personal.studio import Studio
-from vivavoce.personal.teacher import teacher_named
-from vivavoce.personal.training import Lessons, begun_from, train_motion
+from vivavoce.personal.teacher import Teacher, teacher_named
+from vivavoce.personal.training import Lessons, begun_from, plain_motion, refined_motion
 from vivavoce.personal.view import view_of
 from vivavoce.progress import track
 from vivavoce.splat.avatar import load_avatar, read_description
@@ -56,53 +56,63 @@ def personalize(
     Raises InputError for a photo, teacher or number that cannot be used and for the avatar of another photo,
     WeightsError for weights that are missing or do not fit, OutputError where something cannot be written.
     """
-    parts = {name: getattr(options, name) for name in ("base", "weights", "encoder", "device")}
-    teacher = teacher_named(options.teacher, **parts)
-    assert teacher.told  # weights that are not there are told before any work is done
-    sizes = begun_from(sizes or sizes_for(teacher.config), options.motion)
-    heard = teacher.config.encoder
-    encoder = {"kind": heard.kind, "name": heard.name, "source": options.encoder or heard.source}
-
-    work = _make_avatar(photo, out, face)
     try:
-        avatar = load_avatar(out)
-        view = view_of(avatar, teacher.config.width, teacher.config.height)
-        studio = Studio(avatar, Subject(photo, face, view), teacher)
-        model = _taught(work, studio, avatar_digests(out), encoder, options, sizes)
+        lessons, studio = prepared(photo, out, options, face=face, sizes=sizes)
+        model = refined_motion(lessons, studio, plain_motion(lessons)).folder
     except KeyboardInterrupt:
-        warnings.warn(f"What is finished is kept in {work}: the same command goes on.", stacklevel=1)
+        work = out.with_name(out.name + WORK)
+        if work.is_dir():
+            warnings.warn(f"What is finished is kept in {work}: the same command goes on.", stacklevel=1)
         raise
-    counts = [options.motions, options.open_domain]
+    counts, teacher = [options.motions, options.open_domain], studio.teacher
+    encoder = _encoder(teacher, options)
     made = {"teacher": teacher.config.name, "clips": counts, "encoder": encoder, "seed": options.seed}
     add_motion(out, model, made)
     return out
 
 
-def _taught(  # noqa: PLR0917
-    work: Path,
-    studio: Studio,
-    avatar: dict[str, str],
-    encoder: dict[str, str | None],
+def prepared(
+    photo: Path,
+    out: Path,
     options: PersonalOptions,
-    sizes: Sizes,
-) -> Path:
-    """The folder of the motion model that the avatar of these digests is taught."""
-    config = studio.teacher.config
+    *,
+    face: int | None = None,
+    sizes: Sizes | None = None,
+) -> tuple[Lessons, Studio]:
+    """The avatar, the teacher's clips and what is found in them, all made or gone on with: what training stands on.
+
+    Arguments and errors are those of `personalize`.
+    """
+    parts = {name: getattr(options, name) for name in ("base", "weights", "encoder", "device")}
+    teacher = teacher_named(options.teacher, **parts)
+    assert teacher.told  # weights that are not there are told before any work is done
+    sizes = begun_from(sizes or sizes_for(teacher.config), options.motion)
+
+    work = _make_avatar(photo, out, face)
+    avatar = load_avatar(out)
+    view = view_of(avatar, teacher.config.width, teacher.config.height)
+    studio = Studio(avatar, Subject(photo, face, view), teacher)
     counts = {"motions": options.motions, "open_domain": options.open_domain}
-    clips = clips_of(work / "clips", **counts, frames=sizes.frames, fps=config.fps)
-    drawn = draw_clips(clips, studio.subject, studio.teacher, seed=options.seed)
-    told = _look(work, clips, drawn, studio, avatar, sizes)
+    clips = clips_of(work / "clips", **counts, frames=sizes.frames, fps=teacher.config.fps)
+    drawn = draw_clips(clips, studio.subject, teacher, seed=options.seed)
+    told = _look(work, clips, drawn, studio, avatar_digests(out), sizes)
     examples = partial(
         TaughtClips,
-        rest=rest_of(studio.avatar),
-        encoder=encoder_of(encoder),
+        rest=rest_of(avatar),
+        encoder=encoder_of(_encoder(teacher, options)),
         fields=work / "fields",
         keypoints=work / "keypoints" if sizes.objectives.keypoints else None,
         told=told,
     )
     cpu = options.device == "cpu" or not torch.cuda.is_available()
     lessons = Lessons(work / "training", clips, examples, told, sizes, options.motion, options.seed, cpu)
-    return train_motion(lessons, studio)
+    return lessons, studio
+
+
+def _encoder(teacher: Teacher, options: PersonalOptions) -> dict[str, str | None]:
+    """What the personal motion hears speech with: the teacher's encoder."""
+    heard = teacher.config.encoder
+    return {"kind": heard.kind, "name": heard.name, "source": options.encoder or heard.source}
 
 
 def _make_avatar(photo: Path, out: Path, face: int | None) -> Path:

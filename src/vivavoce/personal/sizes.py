@@ -22,8 +22,8 @@ class Sizes:
 
     model: MotionDiffusionConfig
     embedding: Stage
-    simple: Stage
-    full: Stage
+    motion: tuple[Stage, ...]
+    """Of the diffusion, by motion alone."""
     refined: Stage
     objectives: Objectives = field(default_factory=Objectives)
     """Of the last stage."""
@@ -46,15 +46,17 @@ PERSONAL = Sizes(
         rate=1e-5,
         trains=("diffusion.audio_encoder.*", "diffusion.motion_encoder.*"),
     ),
-    simple=Stage(name="simple", steps=40_000, batch=32, rate=1e-5, trains=_MOTION, ema=0.9995),
-    full=Stage(
-        name="full",
-        steps=10_000,
-        batch=32,
-        rate=1e-5,
-        trains=_MOTION,
-        losses={**GROUPS, "contrast": 0.1},
-        ema=0.9995,
+    motion=(
+        Stage(name="simple", steps=40_000, batch=32, rate=1e-5, trains=_MOTION, ema=0.9995),
+        Stage(
+            name="full",
+            steps=10_000,
+            batch=32,
+            rate=1e-5,
+            trains=_MOTION,
+            losses={**GROUPS, "contrast": 0.1},
+            ema=0.9995,
+        ),
     ),
     refined=Stage(name="refined", steps=2000, batch=4, rate=1e-5, trains=("diffusion.transformer.*",)),
 )
@@ -64,8 +66,10 @@ PERSONAL_MINIATURE = replace(
     PERSONAL,
     model=replace(MINIATURE, code=16),
     embedding=replace(PERSONAL.embedding, steps=60, batch=8, rate=1e-3, warmup=10),
-    simple=replace(PERSONAL.simple, steps=400, batch=8, rate=1e-3, warmup=40, ema=0.99),
-    full=replace(PERSONAL.full, steps=100, batch=8, rate=4e-4, warmup=10, ema=0.98),
+    motion=(
+        replace(PERSONAL.motion[0], steps=400, batch=8, rate=1e-3, warmup=40, ema=0.99),
+        replace(PERSONAL.motion[1], steps=100, batch=8, rate=4e-4, warmup=10, ema=0.98),
+    ),
     refined=replace(PERSONAL.refined, steps=40, batch=2, rate=1e-4, warmup=4),
 )
 """The same for a processor, within tens of minutes."""

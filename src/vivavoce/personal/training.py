@@ -51,21 +51,35 @@ class Lessons:
     cpu: bool
 
 
-def train_motion(lessons: Lessons, studio: Studio) -> Path:
-    """The folder of the motion model after all trainings (`MotionModel.load`). Raises as the trainer does."""
+@dataclass(frozen=True)
+class Taught:
+    """A motion model after a training."""
+
+    folder: Path
+    """As `MotionModel.load` reads it."""
+    told: str
+    """A digest of all that it stands on."""
+
+
+def plain_motion(lessons: Lessons) -> Taught:
+    """The model after the trainings that compare motion alone: the embedding, then the diffusion.
+
+    Raises as the trainer does.
+    """
     sizes = lessons.sizes
     speak = [clip for clip in lessons.clips if clip.heard]
-    begun = {"start": _digest(lessons.start), "model": sizes.model.to_json(), "data": lessons.told}
-    model, told = _trained(lessons, "embedding", [sizes.embedding], EmbeddingTask, begun, clips=speak)
-    model, told = _trained(
-        lessons, "motion", [sizes.simple, sizes.full], PersonalTask, {"after": told}, before=model
-    )
-    refined = replace(sizes.refined, losses=sizes.objectives.losses)
+    inputs = {"start": _digest(lessons.start), "model": sizes.model.to_json(), "data": lessons.told}
+    embedded = _trained(lessons, "embedding", [sizes.embedding], EmbeddingTask, inputs, clips=speak)
+    return _trained(lessons, "motion", sizes.motion, PersonalTask, {}, after=embedded)
+
+
+def refined_motion(lessons: Lessons, studio: Studio, before: Taught) -> Taught:
+    """The model after the training by `Sizes.objectives`, which draws what it does. Raises as the trainer does."""
+    sizes = lessons.sizes
+    stage = replace(sizes.refined, losses=sizes.objectives.losses)
     task = partial(PersonalTask, terms=terms(sizes.objectives), drawn=sizes.drawn, studio=studio)
-    inputs = {"after": told, "objectives": asdict(sizes.objectives), "teacher": studio.teacher.told}
-    inputs["drawn"] = sizes.drawn
-    model, _ = _trained(lessons, "refined", [refined], task, inputs, before=model, micro=1)
-    return model
+    inputs = {"objectives": asdict(sizes.objectives), "teacher": studio.teacher.told, "drawn": sizes.drawn}
+    return _trained(lessons, "refined", [stage], task, inputs, after=before, micro=1)
 
 
 def begun_from(sizes: Sizes, start: Path | None) -> Sizes:
@@ -95,10 +109,10 @@ def _trained(
     inputs: dict[str, object],
     *,
     clips: Sequence[Clip] | None = None,
-    before: Path | None = None,
+    after: Taught | None = None,
     micro: int | None = None,
-) -> tuple[Path, str]:
-    """The result of a training, and a digest of all that it stands on."""
+) -> Taught:
+    """The result of a training."""
     examples = lessons.examples(lessons.clips if clips is None else clips)
     recipe = Recipe(METHOD, tuple(stages), lessons.seed)
     steps = min(stage.steps for stage in stages)
@@ -109,14 +123,14 @@ def _trained(
     )
 
     def build(stage: Stage, device: torch.device) -> Task:
-        model = _fresh(lessons) if before is None else MotionModel.load(before)
+        model = _fresh(lessons) if after is None else MotionModel.load(after.folder)
         return task(model.to(device), stage)
 
     folder = lessons.folder / name
-    told = {**inputs, "seed": lessons.seed, "stages": [asdict(stage) for stage in stages]}
+    inputs = {**inputs, "seed": lessons.seed, "stages": [asdict(stage) for stage in stages]}
+    told = inputs if after is None else {**inputs, "after": after.told}
     run = partial(_run, recipe, build, examples, machine)
-    digest = make_stage(folder, told, run)
-    return folder / f"{len(stages)}-{stages[-1].name}", digest
+    return Taught(folder / f"{len(stages)}-{stages[-1].name}", make_stage(folder, told, run))
 
 
 def _run(
