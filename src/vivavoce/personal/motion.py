@@ -16,9 +16,9 @@ from torch import Tensor
 from vivavoce.losses.contrastive import cosine_distance
 from vivavoce.personal.examples import TaughtClip
 from vivavoce.personal.studio import Studio
-from vivavoce.splat.audiomotion.diffusion import MotionBatch, MotionDiffusion
+from vivavoce.splat.audiomotion.diffusion import MotionDiffusion
 from vivavoce.train.audiomotion import TERMS as POINT_TERMS
-from vivavoce.train.audiomotion import Estimate
+from vivavoce.train.audiomotion import Estimate, guessed
 from vivavoce.train.motion_model import MotionModel, rehung
 from vivavoce.train.moving import GROUPS, Body, Span
 from vivavoce.train.stage import Stage
@@ -141,17 +141,10 @@ class PersonalTask:
         """The plain loss, then the stage's other terms."""
         plain, guesses = [], []
         for shot in batch:
-            span = shot.span
-            data, identity = self.module.vectors(span), self.module.identity(span.body)
-            found = asked(self.module.diffusion, shot).loss(
-                MotionBatch(data[None], span.audio[None], None if identity is None else identity[None]),
-                generator=torch.Generator().manual_seed(shot.seed),
-            )
-            plain.append(found.loss)
-            guess = Guess(
-                self.module, span, data, found.estimate[0], int(found.step), shot=shot, studio=self.studio
-            )
-            guesses.append(guess)
+            diffusion = asked(self.module.diffusion, shot)
+            loss, estimate = guessed(self.module, shot.span, seed=shot.seed, diffusion=diffusion)
+            plain.append(loss)
+            guesses.append(Guess(**vars(estimate), shot=shot, studio=self.studio))
         simple = torch.stack(plain)
         return {"simple": simple, **{name: term(guesses).to(simple) for name, term in self.terms.items()}}
 

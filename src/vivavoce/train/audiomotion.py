@@ -21,7 +21,7 @@ from vivavoce.corpus.synth.motions import Motions, MovingClip
 from vivavoce.losses.contrastive import pair_contrast
 from vivavoce.losses.trajectory import trajectory_alignment
 from vivavoce.splat.audiomotion.config import MINIATURE, MotionDiffusionConfig
-from vivavoce.splat.audiomotion.diffusion import MotionBatch
+from vivavoce.splat.audiomotion.diffusion import MotionBatch, MotionDiffusion
 from vivavoce.train.motion_model import PROPORTIONS, MotionModel
 from vivavoce.train.moving import GROUPS, Performed, Span, evenly
 from vivavoce.train.recipe import Recipe
@@ -75,6 +75,18 @@ TERMS: Mapping[str, Term] = {
 }
 
 
+def guessed(
+    model: MotionModel, span: Span, *, seed: int, diffusion: MotionDiffusion | None = None
+) -> tuple[Float[Tensor, ""], Estimate]:
+    """The plain loss of a span under noise of that seed, and what the model, or `diffusion` for it, makes of it."""
+    data, identity = model.vectors(span), model.identity(span.body)
+    found = (diffusion or model.diffusion).loss(
+        MotionBatch(data[None], span.audio[None], None if identity is None else identity[None]),
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return found.loss, Estimate(model, span, data, found.estimate[0], int(found.step))
+
+
 @dataclass(frozen=True)
 class Noised:
     """A span, and what its noise is drawn from."""
@@ -108,18 +120,10 @@ class AudioMotionTask:
 
     def losses(self, batch: list[Noised]) -> dict[str, Float[Tensor, " B"]]:
         """The plain loss, then the stage's other terms."""
-        plain, estimates = [], []
-        for noised in batch:
-            span = noised.span
-            data = self.module.vectors(span)
-            identity = self.module.identity(span.body)
-            found = self.module.diffusion.loss(
-                MotionBatch(data[None], span.audio[None], None if identity is None else identity[None]),
-                generator=torch.Generator().manual_seed(noised.seed),
-            )
-            plain.append(found.loss)
-            estimates.append(Estimate(self.module, span, data, found.estimate[0], int(found.step)))
-        return {"simple": torch.stack(plain), **{name: term(estimates) for name, term in self.terms.items()}}
+        found = [guessed(self.module, noised.span, seed=noised.seed) for noised in batch]
+        simple = torch.stack([loss for loss, _ in found])
+        estimates = [estimate for _, estimate in found]
+        return {"simple": simple, **{name: term(estimates) for name, term in self.terms.items()}}
 
     def load(self, folder: Path) -> None:
         """Take over what `save` wrote. Raises WeightsError where it does not fit."""
