@@ -90,7 +90,7 @@ def _model(folder: Path, gender: str) -> Any:
         import smplx  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError(
-            "SMPL-X needs the package smplx, which is not installed: run pip install smplx, "
+            "SMPL-X needs the package smplx, which is not installed: run pip install 'vivavoce[smplx]', "
             "or leave its files out to use the body that comes with Vivavoce."
         ) from error
     try:
