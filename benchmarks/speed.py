@@ -3,7 +3,8 @@
     python benchmarks/speed.py [--json FILE] [--quick]
 
 Medians of several runs. The photo is scikit-image's astronaut, the speech is flite's, frames are 512x512 at
-25 fps. Peak memory is the largest resident set of the process, as the kernel reports it when that ends.
+25 fps. Peak memory is the largest resident set of the process, as the kernel reports it when that ends. The avatar
+moves by the rules, and then by a motion of its own.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common import Figure, parsed, publish, spread
+from own_motion import drift, give_motion
 from speech import photo, talk_file
 
 VIVAVOCE = Path(sys.executable).with_name("vivavoce")
@@ -63,11 +68,18 @@ class Bench:
     long: float
     """Seconds of the long recording."""
 
-    def generate(self, speech: str, name: str, *, cache: Path | None = None) -> Child:
+    @property
+    def part(self) -> float:
+        """A tenth of them: a minute of ten."""
+        return self.long / 10
+
+    def generate(
+        self, speech: str, name: str, *options: str, avatar: str = "avatar", cache: Path | None = None
+    ) -> Child:
         """The command that a user would give, avatar made beforehand; started."""
         return Child(
-            *("generate", self.folder / "avatar", self.folder / speech),
-            *("-o", self.folder / f"{name}.mp4", "--size", "512"),
+            *("generate", self.folder / avatar, self.folder / speech),
+            *("-o", self.folder / f"{name}.mp4", "--size", "512", *options),
             cache=cache,
         )
 
@@ -76,11 +88,17 @@ class Bench:
         return Child("create", self.folder / "photo.png", "-o", self.folder / name, cache=cache)
 
 
-def prepare(folder: Path, long: float) -> None:
-    """The inputs; in a process of its own, whose memory no child of the caller inherits."""
-    photo(folder / "photo.png")
-    talk_file(folder / "short.wav", 10)
-    talk_file(folder / "long.wav", long)
+def apart(function: Callable[..., Any], *arguments: object) -> Any:
+    """Its result, from a process of its own, whose memory no child of the caller inherits."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(function, arguments)
+
+
+def prepare(bench: Bench) -> None:
+    """The inputs."""
+    photo(bench.folder / "photo.png")
+    for name, seconds in (("125", 5.0), ("short", 10.0), ("part", bench.part), ("long", bench.long)):
+        talk_file(bench.folder / f"{name}.wav", seconds)
 
 
 def measure(bench: Bench) -> dict:
@@ -112,6 +130,27 @@ def measure(bench: Bench) -> dict:
         "video of 10 s: MB": (bench.folder / "short0.mp4").stat().st_size / 1e6,
         "load average at the end": os.getloadavg()[0],
     }
+
+
+def measure_own(bench: Bench) -> dict:
+    """The avatar with a motion of its own: by that and by the rules in turns, for a long time, and where it is then."""
+    avatar = bench.folder / "own"
+    shutil.copytree(bench.folder / "avatar", avatar)
+    figures: dict = {"model": apart(give_motion, avatar, bench.folder / "short.wav")}
+    contestants = {"own": (), "rules": ("--method", "splat")}
+    finished: dict[str, list[Run]] = {}
+    for k in range(bench.repeats + 1):
+        for name, options in contestants.items():
+            run = bench.generate("125.wav", f"{name}{k}", *options, avatar="own").wait()
+            if k:  # the first one warms up
+                finished.setdefault(f"125 frames, {name}", []).append(run)
+    for speech in ("part", "long"):
+        finished[f"{speech}, own"] = [bench.generate(f"{speech}.wav", f"own {speech}", avatar="own").wait()]
+    for name, runs in finished.items():
+        for quantity in ("seconds", "processor_s", "peak_mb"):
+            figures[f"{name}: {quantity}"] = spread([getattr(r, quantity) for r in runs])
+    degrees = apart(drift, avatar, bench.folder / "long.wav", bench.part)
+    return figures | {"long speech: seconds": bench.long, "drift: degrees": degrees}
 
 
 def _side_by_side(bench: Bench, number: int) -> float:
@@ -146,17 +185,51 @@ def figures(m: dict) -> list[Figure]:
     ]
 
 
+def own_figures(m: dict) -> list[Figure]:
+    """What is demanded of a motion of its own."""
+
+    def median(name: str, quantity: str = "seconds") -> float:
+        return m[f"{name}: {quantity}"]["median"]
+
+    long = m["long speech: seconds"] / 60
+    minutes, part = f"{long:g} minutes of speech", f"{6 * long:g} s"
+    first, whole = median("part, own", "peak_mb"), median("long, own", "peak_mb")
+    return [
+        Figure(
+            "125 frames at 512x512 from speech file to mp4, own motion",
+            median("125 frames, own"),
+            "s",
+            at_most=5,
+        ),
+        Figure(
+            "the same against the rules' motion, in turns in one run",
+            median("125 frames, own") / median("125 frames, rules"),
+            "x",
+        ),
+        Figure(f"{minutes} -> mp4, own motion, times real time", 60 * long / median("long, own"), "x"),
+        Figure(f"Peak memory, own motion, {part} of speech", first, "MB"),
+        Figure(f"Peak memory, own motion, {minutes}", whole, "MB"),
+        Figure(f"the same against {part}", whole / first, "x", at_most=1.1),
+        Figure(
+            f"Drift, own motion, {minutes}: mean pose of the last tenth against the first, worst joint",
+            max(m["drift: degrees"].values()),
+            "degrees",
+            at_most=1,
+        ),
+    ]
+
+
 def main() -> None:
     options = parsed(__doc__, "one run of each, one minute as the long speech")
     repeats, long = (1, 60.0) if options.quick else (5, 600.0)
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(Path(temporary), repeats, long)
-        maker = multiprocessing.get_context("spawn").Process(target=prepare, args=(bench.folder, long))
-        maker.start()
-        maker.join()
+        apart(prepare, bench)
         details = measure(bench)
+        own = measure_own(bench)
+    details["own motion"] = own
     print(json.dumps(details, indent=1))
-    publish(figures(details), details, options.json)
+    publish([*figures(details), *own_figures(own)], details, options.json)
 
 
 if __name__ == "__main__":

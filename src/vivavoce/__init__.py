@@ -100,6 +100,7 @@ def export(
     *,
     speech: str | PathLike[str] | None = None,
     at: float | int | None = None,
+    method: str | None = None,
     fps: float | int = 25.0,
     seed: int = 0,
     expressiveness: float | int = 1.0,
@@ -109,17 +110,21 @@ def export(
     """Write an avatar (its folder, or a photo) for other programs; return the path.
 
     Without `speech` it is at rest: `out` is a .ply or .spz. With it, `out` is a page that talks and can be looked at
-    from around (.html), the moment `at` so many seconds (.ply, .spz), or a new folder for a .ply of every frame. The
-    rest as in `generate`. Raises errors.VivavoceError with one sentence where something cannot be used or written.
+    from around (.html), the moment `at` so many seconds (.ply, .spz), or a new folder for a .ply of every frame. It
+    moves by the `method` "audioavatar" or "splat", chosen as in `generate`, and so is the rest. Raises
+    errors.VivavoceError with one sentence where something cannot be used or written.
     """
     from vivavoce.config import GenerateOptions
 
-    chosen = GenerateOptions(
-        fps=float(fps), seed=seed, expressiveness=float(expressiveness), text=text, face=face
+    options = GenerateOptions(
+        fps=float(fps),
+        seed=seed,
+        expressiveness=float(expressiveness),
+        text=text,
+        face=face,
+        method=method,
     )
-    from vivavoce.splat.export.command import export as write
+    from vivavoce.batch import export_any
 
     spoken = None if speech is None else Path(speech)
-    motion = {name: getattr(chosen, name) for name in ("fps", "seed", "expressiveness", "text", "face")}
-    moment = None if at is None else float(at)
-    return write(Path(source), Path(out), speech=spoken, at=moment, **motion)
+    return export_any(Path(source), spoken, Path(out), options, at=None if at is None else float(at))

@@ -1,4 +1,4 @@
-"""One recording or a folder of them: a video each, finished ones left alone, bad ones told at the end."""
+"""What moves an avatar; and a video of each recording: finished ones are left alone, bad ones told at the end."""
 
 from __future__ import annotations
 
@@ -45,6 +45,30 @@ def generate_any(source: Path | None, speech: Path, out: Path, options: Generate
             f"--{names[0].replace('_', '-')} is for the methods of the video family: choose one with --method."
         )
     return _gaussian(method)(source, speech, out, **options.of_splat)
+
+
+def export_any(
+    source: Path, speech: Path | None, out: Path, options: GenerateOptions, *, at: float | None
+) -> Path:
+    """An avatar for other programs (`splat.export.command.export`), moved as `generate_any` moves it; returns `out`.
+
+    Raises InputError, WeightsError and OutputError with what is wrong.
+    """
+    if options.method is not None and speech is None:
+        raise InputError(
+            f"--method {options.method} moves nothing without a recording: give one, or leave it out."
+        )
+    method = options.method or (SPLAT if speech is None else _usual(source))
+    if method not in _GAUSSIAN:
+        raise InputError(f"--method {method} moves no Gaussians: choose one of {', '.join(_GAUSSIAN)}.")
+    chosen = {k: value for k, value in options.of_splat.items() if k not in ("size", "background")}
+    if speech is None or method == SPLAT:
+        from vivavoce.splat.export.command import export
+
+        return export(source, out, speech=speech, at=at, **chosen)
+    with extra("video"):
+        from vivavoce.personal.drive import export as perform
+    return perform(source, out, speech=speech, at=at, **chosen)
 
 
 def _usual(source: Path | None) -> str:

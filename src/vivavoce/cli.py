@@ -99,6 +99,7 @@ def export(
     *,
     out: _Out,
     at: Annotated[float | None, arg(metavar="SECONDS")] = None,
+    method: _Text = None,
     fps: float = 25.0,
     seed: int = 0,
     expressiveness: float = 1.0,
@@ -111,6 +112,8 @@ def export(
         inputs: An avatar folder made by `vivavoce create`, or a photo; and what is said, if it is to talk.
         out: .ply or .spz: the Gaussians, at rest or at one moment; .html: the page; a new folder: a .ply of each frame.
         at: The moment of the recording that a .ply or .spz shows.
+        method: splat or audioavatar; by default the avatar's own motion where it was taught one (audioavatar), else
+            splat.
         fps: Frames a second, 1..120.
         seed: Another number gives another motion of head and eyes.
         expressiveness: How lively head, brows, shoulders and hands are, 0..2.
@@ -123,7 +126,7 @@ def export(
         )
     source, speech = inputs[0], inputs[1] if len(inputs) == 2 else None
     options = {"fps": fps, "seed": seed, "expressiveness": expressiveness, "text": text, "face": face}
-    return str(vivavoce.export(source, out, speech=speech, at=at, **options))
+    return str(vivavoce.export(source, out, speech=speech, at=at, method=method, **options))
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""An avatar with a motion of its own speaks: the recording becomes its motion, window by window, and a video."""
+"""An avatar with a motion of its own speaks: the recording becomes its motion, window by window, and that a file."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from vivavoce.personal.motion import acted
 from vivavoce.personal.posing import particle_motion
 from vivavoce.splat.avatar import Avatar
 from vivavoce.splat.drive import Acting, film
+from vivavoce.splat.export.command import export_acting
 from vivavoce.timing import frame_rate
 from vivavoce.train.motion_model import MotionModel
 from vivavoce.train.moving import Body
@@ -50,6 +51,39 @@ def generate(
     Arguments are those of `splat.drive.generate`; `expressiveness` and `text` are of its rules, and refused here.
     Returns `out`. Raises InputError, WeightsError and OutputError with what is wrong.
     """
+    fps = float(frame_rate(fps))
+    acting = own_acting(source, fps=fps, seed=seed, expressiveness=expressiveness, text=text)
+    return film(source, speech, out, acting, size=size, fps=fps, seed=seed, background=background, face=face)
+
+
+def export(
+    source: Path,
+    out: Path,
+    *,
+    speech: Path,
+    at: float | None = None,
+    fps: float = 25.0,
+    seed: int = 0,
+    expressiveness: float = 1.0,
+    text: str | None = None,
+    face: int | None = None,
+) -> Path:
+    """Write an avatar's folder, speaking by the motion that it was taught, for other programs.
+
+    Arguments are those of `splat.export.command.export`, of which `expressiveness` and `text` are refused here.
+    Returns `out`. Raises InputError, WeightsError and OutputError with what is wrong.
+    """
+    fps = float(frame_rate(fps))
+    acting = own_acting(source, fps=fps, seed=seed, expressiveness=expressiveness, text=text)
+    return export_acting(source, out, acting, speech=speech, at=at, fps=fps, seed=seed, face=face)
+
+
+def own_acting(source: Path, *, fps: float, seed: int, expressiveness: float, text: str | None) -> Acting:
+    """The motion that the avatar in the folder `source` was taught, loaded.
+
+    Raises InputError where it was taught none, its files were altered, or `expressiveness` is not 1 or a `text` is
+    given, which belong to the rules; WeightsError where it or its speech encoder cannot be loaded.
+    """
     for option, usual in (("expressiveness", expressiveness == 1), ("text", text is None)):
         if not usual:
             raise InputError(
@@ -57,14 +91,12 @@ def generate(
             )
     told = read_motion(source)
     model, encoder = told.model(), told.speech_encoder()
-    fps = float(frame_rate(fps))
 
     def moves(avatar: Avatar, sound: SpeechFile) -> Iterator[Motion]:
         return performance(avatar, model, encoder, leveled(spooled(sound)), fps=fps, seed=seed)
 
     settings = {"expressiveness": expressiveness, "text": text, "teacher": told.teacher}
-    acting = Acting(OWN, moves, settings, {"motion": ("motion.safetensors", told.digest)})
-    return film(source, speech, out, acting, size=size, fps=fps, seed=seed, background=background, face=face)
+    return Acting(OWN, moves, settings, {"motion": ("motion.safetensors", told.digest)})
 
 
 def performance(

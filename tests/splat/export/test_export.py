@@ -1,5 +1,7 @@
 """`export` by the suffix of what is asked for, and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.io import wavfile
@@ -7,14 +9,17 @@ from scipy.io import wavfile
 from vivavoce import cli
 from vivavoce.errors import InputError, OutputError
 from vivavoce.media.audio import open_speech
+from vivavoce.splat.animate import motion_of
 from vivavoce.splat.avatar import load_avatar, save_avatar
-from vivavoce.splat.drive import motions_of
+from vivavoce.splat.drive import Acting, motions_of
 from vivavoce.splat.driver import Driver
 from vivavoce.splat.export import command
-from vivavoce.splat.export.command import export
+from vivavoce.splat.export.command import export, export_acting
 from vivavoce.splat.export.page import read_page_provenance
 from vivavoce.splat.export.posed import posed, within_photo
 from vivavoce.splat.ply import read_ply
+
+HEAD, TAIL = slice(4), slice(4, None)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +69,23 @@ def test_a_page_says_what_it_was_made_from(avatar, folder, speech, tmp_path):
     assert made.inputs["photo"][1] == avatar.photo_sha256
     assert made.inputs["speech"] == ("a.wav", open_speech(speech).sha256)
     assert made.settings["fps"] == 12.5
+
+
+def test_another_way_of_moving_is_exported_and_told(avatar, folder, speech, pose, tmp_path):
+    motion = motion_of(avatar, pose(open=np.linspace(0, 1, 10), head_yaw=0.1), 25.0)
+    halves = [replace(motion, transforms=motion.transforms[s], gains=motion.gains[s]) for s in (HEAD, TAIL)]
+    score = {"score": ("dance.txt", "1" * 64)}
+    acting = Acting("dance", lambda moved, sound: iter(halves), {"tempo": 3}, score)
+    options = {"speech": speech, "fps": 25.0, "seed": 2, "face": None}
+    export_acting(folder, tmp_path / "a.ply", acting, at=0.24, **options)
+    wanted = posed(within_photo(avatar), motion.transforms[6], motion.gains[6])
+    np.testing.assert_allclose(read_ply(tmp_path / "a.ply").means, wanted.means, atol=1e-7)
+    export_acting(folder, tmp_path / "a.html", acting, at=None, **options)
+    made = read_page_provenance(tmp_path / "a.html")
+    assert (made.method, made.seed) == ("dance", 2)
+    assert made.settings == {"fps": 25.0, "face": None, "tempo": 3}
+    assert made.inputs["score"] == score["score"]
+    assert set(made.inputs) == {"photo", "speech", "score"}
 
 
 @pytest.mark.parametrize(

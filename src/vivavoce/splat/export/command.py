@@ -15,7 +15,7 @@ from vivavoce.media.files import check_folder, check_target, replacing
 from vivavoce.media.provenance import Provenance
 from vivavoce.progress import track
 from vivavoce.splat.avatar import Avatar
-from vivavoce.splat.drive import METHOD, avatar_of, motions_of, script_of
+from vivavoce.splat.drive import METHOD, Acting, avatar_of, motions_of, script_of
 from vivavoce.splat.driver import Driver
 from vivavoce.splat.export.page import write_page
 from vivavoce.splat.export.posed import posed, within_photo
@@ -46,13 +46,36 @@ def export(
 
     Without `speech` the Gaussians at rest, as .ply or .spz. With it a page that talks (.html), the Gaussians `at`
     so many seconds (.ply, .spz), or all frames as `frame_00000.ply` and so on in a new folder (no suffix).
-    The motion is that of `generate` with the same `fps`, `seed`, `expressiveness` and `text`.
+    The motion is that of `splat.drive.generate` with the same `fps`, `seed`, `expressiveness` and `text`.
     Raises InputError and OutputError with what is wrong.
     """
+    fps = float(frame_rate(fps))
+
+    def moves(avatar: Avatar, sound: SpeechFile) -> Iterator[Motion]:
+        script = script_of(sound, text)
+        return motions_of(
+            Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script), sound
+        )
+
+    acting = Acting(METHOD, moves, {"expressiveness": expressiveness, "text": text})
+    return export_acting(source, out, acting, speech=speech, at=at, fps=fps, seed=seed, face=face)
+
+
+def export_acting(
+    source: Path,
+    out: Path,
+    acting: Acting,
+    *,
+    speech: Path | None,
+    at: float | None,
+    fps: float,
+    seed: int,
+    face: int | None,
+) -> Path:
+    """Write what moves the person of `source`; for the rest as `export`. A page tells which motion it shows."""
     source, out = Path(source), Path(out)
     suffix = out.suffix.lower()
     _check(out, suffix, speech, at)
-    fps = float(frame_rate(fps))
     sound = None if speech is None else open_speech(Path(speech))
     if sound and suffix == ".html" and sound.duration > LONGEST:
         raise InputError(
@@ -60,19 +83,20 @@ def export(
         )
     if sound and at is not None and not 0 <= at < sound.duration:
         raise InputError(f"{speech} has no moment {at:g} s: it lasts {sound.duration:.2f} s.")
-    avatar = within_photo(avatar_of(source, face))
+    whole = avatar_of(source, face)
+    avatar = within_photo(whole)
     if sound is None:
         _write(out, avatar.gaussians)
         return out
-    driver = Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script_of(sound, text))
-    motions = motions_of(driver, sound)
+    motions = acting.moves(whole, sound)
     if suffix == ".html":
-        settings = {"fps": fps, "expressiveness": expressiveness, "text": text, "face": face}
-        inputs = {
-            "photo": (source.name, avatar.photo_sha256),
-            "speech": (sound.path.name, sound.sha256),
-        }
-        made = Provenance(method=METHOD, seed=seed, inputs=inputs, settings=settings)
+        inputs = {"photo": (source.name, avatar.photo_sha256), "speech": (sound.path.name, sound.sha256)}
+        made = Provenance(
+            method=acting.method,
+            seed=seed,
+            inputs=inputs | dict(acting.inputs),
+            settings={"fps": fps, "face": face} | dict(acting.settings),
+        )
         title = f"{source.stem}: {sound.path.stem}"
         write_page(out, avatar, _joined(motions), sound=sound.path, title=title, provenance=made)
     elif suffix:
