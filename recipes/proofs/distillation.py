@@ -37,7 +37,6 @@ from vivavoce.evaluation.speech import shuffled
 from vivavoce.media.files import replacing
 from vivavoce.personal.data import seed_of, spoken
 from vivavoce.personal.examples import TaughtClip
-from vivavoce.personal.motion import acted
 from vivavoce.personal.objectives import Objectives
 from vivavoce.personal.pipeline import prepared
 from vivavoce.personal.sizes import Sizes, sizes_for
@@ -222,7 +221,7 @@ def _seen(
     """All measures of what the model does to a clip's speech."""
     span = Span.of(clip)
     drawn = model.diffusion.sample(span.audio.numpy(), seed=seed, identity=model.identity(span.body))
-    joints, offsets = acted(model, torch.cat(list(drawn)), span.body)
+    joints, offsets = model.acted(torch.cat(list(drawn)), span.body)
     face = span.body.face + offsets[:, list(FACE_POINTS)]
     found = measured(clip, other, Performed(joints, places(joints, face, span.body)))
     some = slice(None, None, _EVERY)

@@ -43,6 +43,14 @@ def test_blocks_are_the_same_sound_however_they_are_cut(tmp_path, seconds):
     np.testing.assert_array_equal(np.concatenate(blocks), speech.read())
 
 
+def test_it_is_read_from_a_file_as_it_is_needed(tmp_path):
+    sound = open_speech(write_wav(tmp_path / "a.wav", speechlike(1.2, 44_100), 44_100))
+    samples = sound.spooled()
+    assert isinstance(samples, np.memmap)
+    assert len(samples) == 19_200
+    assert np.array_equal(samples, sound.read())
+
+
 def test_resampling_keeps_the_band_of_speech_and_nothing_above_it(tmp_path):
     rate, t = 48_000, np.arange(96_000) / 48_000
     low = open_speech(write_wav(tmp_path / "l.wav", 0.5 * np.sin(2 * np.pi * 3000 * t), rate)).read()

@@ -11,7 +11,7 @@ from vivavoce.features.encoders import LogMelEncoder
 from vivavoce.personal.body import keypoints, rest_of
 from vivavoce.personal.data import Clip, Subject
 from vivavoce.personal.examples import TaughtClip
-from vivavoce.personal.motion import EmbeddingTask, Guess, PersonalTask, acted
+from vivavoce.personal.motion import EmbeddingTask, Guess, PersonalTask
 from vivavoce.personal.objectives import Objectives
 from vivavoce.personal.refine import aligned_keypoints, pictures, rigid, terms
 from vivavoce.personal.studio import Studio
@@ -132,7 +132,7 @@ def test_what_was_told_is_acted_again(model, clips):
         None,
         model.vectors(PersonalTask(model, SIZES.motion[0]).batch(clips[:1], generators(0))[0].span),
     )
-    joints, offsets = acted(model, guess.vectors, guess.body)
+    joints, offsets = model.acted(guess.vectors, guess.body)
     np.testing.assert_allclose(joints.detach(), clips[0].joints, atol=1e-4)
     away = np.abs(offsets.detach().numpy() - clips[0].riders[:, :468])
     assert away.max() < 0.2 * np.abs(clips[0].riders).max()  # four components

@@ -17,13 +17,12 @@ from vivavoce.config import GenerateOptions, VideoOptions
 from vivavoce.errors import InputError, OutputError
 from vivavoce.features.portrait import Portrait
 from vivavoce.features.pose import write_pose
-from vivavoce.media.audio import open_speech
 from vivavoce.methods.load import load
 from vivavoce.video import prepare
 from vivavoce.video.plan import Plan, read_plan
 from vivavoce.video.planner import BRIEF, PHASES, OmniModel
 from vivavoce.video.planner_endpoint import Endpoint
-from vivavoce.video.prepare import EYES_AT, framed, plan_file, planner_named, scene_of, settings_of, spooled
+from vivavoce.video.prepare import EYES_AT, framed, plan_file, planner_named, scene_of, settings_of
 from vivavoce.video.request import checked
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
@@ -111,15 +110,6 @@ def test_the_largest_part_around_the_face_is_framed(size, face_at, frame, middle
 def test_a_photo_of_the_frames_size_comes_as_it_is(inputs):
     pixels = np.asarray(Image.open("me.png"))
     assert np.array_equal(framed(smile(), 512, 512), pixels)
-
-
-def test_speech_is_read_from_a_file_as_it_is_needed(inputs):
-    write_wav(Path("other.wav"), speechlike(1.2, 44_100), 44_100)
-    sound = open_speech(Path("other.wav"))
-    samples = spooled(sound)
-    assert isinstance(samples, np.memmap)
-    assert len(samples) == 19_200
-    assert np.array_equal(samples, sound.read())
 
 
 def test_a_scene_holds_the_whole_video(inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -67,6 +68,14 @@ class SpeechFile:
     def read(self) -> Float32[np.ndarray, " n"]:
         """The whole recording at 16 kHz mono; for short ones."""
         return np.concatenate(list(self.blocks()))
+
+    def spooled(self) -> Float32[np.ndarray, " n"]:
+        """The whole recording at 16 kHz mono, in a file without a name that is read as it is needed."""
+        with tempfile.TemporaryFile(prefix="vivavoce-") as file:
+            for block in self.blocks():
+                file.write(block.tobytes())
+            file.flush()
+            return np.memmap(file, np.float32, "r")
 
     def _resampled(self) -> Iterator[np.ndarray]:
         import soxr

@@ -19,7 +19,6 @@ from vivavoce.features.loudness import Speech, leveled
 from vivavoce.media.audio import SpeechFile
 from vivavoce.personal.body import rest_of
 from vivavoce.personal.folder import read_motion
-from vivavoce.personal.motion import acted
 from vivavoce.personal.posing import particle_motion
 from vivavoce.splat.avatar import Avatar
 from vivavoce.splat.drive import Acting, film
@@ -28,7 +27,6 @@ from vivavoce.timing import frame_rate
 from vivavoce.train.motion_model import MotionModel
 from vivavoce.train.moving import Body
 from vivavoce.types import Motion
-from vivavoce.video.prepare import spooled
 
 _BLOCK = 125  # frames whose features are computed at once
 
@@ -93,7 +91,7 @@ def own_acting(source: Path, *, fps: float, seed: int, expressiveness: float, te
     model, encoder = told.model(), told.speech_encoder()
 
     def moves(avatar: Avatar, sound: SpeechFile) -> Iterator[Motion]:
-        return performance(avatar, model, encoder, leveled(spooled(sound)), fps=fps, seed=seed)
+        return performance(avatar, model, encoder, leveled(sound.spooled()), fps=fps, seed=seed)
 
     settings = {"expressiveness": expressiveness, "text": text, "teacher": told.teacher}
     return Acting(OWN, moves, settings, {"motion": ("motion.safetensors", told.digest)})
@@ -123,7 +121,7 @@ def performance(
     vectors = model.diffusion.sample(features, seed=seed, identity=model.identity(body))
     for part in at_rate(vectors, rate, fps, _count(speech, fps)):
         with torch.no_grad():
-            joints, offsets = acted(model, part, body)
+            joints, offsets = model.acted(part, body)
         yield particle_motion(avatar, joints.numpy(), offsets.numpy(), fps=fps)
 
 

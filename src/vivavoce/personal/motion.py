@@ -19,7 +19,7 @@ from vivavoce.personal.studio import Studio
 from vivavoce.splat.audiomotion.diffusion import MotionDiffusion
 from vivavoce.train.audiomotion import TERMS as POINT_TERMS
 from vivavoce.train.audiomotion import Estimate, guessed
-from vivavoce.train.motion_model import MotionModel, rehung
+from vivavoce.train.motion_model import MotionModel
 from vivavoce.train.moving import GROUPS, Body, Span
 from vivavoce.train.stage import Stage
 
@@ -61,7 +61,7 @@ class Guess(Estimate):
     @cached_property
     def acted(self) -> tuple[Float[Tensor, "t 55 3 4"], Float[Tensor, "t 468 3"]]:
         """Joints, and offsets of the face, in the frames that are drawn; on the CPU."""
-        joints, offsets = acted(self.model, self.vectors[self.shot.drawn], self.span.body)
+        joints, offsets = self.model.acted(self.vectors[self.shot.drawn], self.span.body)
         return joints.cpu(), offsets.cpu()
 
     @cached_property
@@ -74,15 +74,6 @@ class Guess(Estimate):
 
 Term = Callable[[Sequence[Guess]], Float[Tensor, " B"]]
 """A loss of each of a batch's guesses."""
-
-
-def acted(
-    model: MotionModel, vectors: Float[Tensor, "T D"], body: Body
-) -> tuple[Float[Tensor, "T 55 3 4"], Float[Tensor, "T 468 3"]]:
-    """What a person does by such vectors: transforms of the joints, and offsets of the face in the head's frame."""
-    transforms, code = model.diffusion.space.decode(vectors)
-    joints = rehung(transforms, model.diffusion.space.rest, body.joints)
-    return joints, model.face.decode(joints, code, body)
 
 
 def contrast(guesses: Sequence[Guess]) -> Float[Tensor, " B"]:

@@ -49,14 +49,7 @@ def generate(
     Raises InputError and OutputError with what is wrong.
     """
     fps = float(frame_rate(fps))
-
-    def moves(avatar: Avatar, sound: SpeechFile) -> Iterator[Motion]:
-        script = script_of(sound, text)
-        return motions_of(
-            Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script), sound
-        )
-
-    acting = Acting(METHOD, moves, {"expressiveness": expressiveness, "text": text})
+    acting = acting_by_rules(fps=fps, seed=seed, expressiveness=expressiveness, text=text)
     return film(source, speech, out, acting, size=size, fps=fps, seed=seed, background=background, face=face)
 
 
@@ -70,6 +63,17 @@ class Acting:
     settings: Mapping[str, str | float | int | None]
     inputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Name and SHA-256 of what it stands on, by role (`media.provenance`)."""
+
+
+def acting_by_rules(*, fps: float, seed: int, expressiveness: float, text: str | None) -> Acting:
+    """The motion that every avatar has; arguments as in `generate`."""
+
+    def moves(avatar: Avatar, sound: SpeechFile) -> Iterator[Motion]:
+        script = script_of(sound, text)
+        driver = Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script)
+        return motions_of(driver, sound)
+
+    return Acting(METHOD, moves, {"expressiveness": expressiveness, "text": text})
 
 
 def film(

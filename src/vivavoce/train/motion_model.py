@@ -112,12 +112,19 @@ class MotionModel(nn.Module):
         """The motion of a span, standardised."""
         return self.diffusion.space.encode(*self._told(span))
 
-    def performed(self, vectors: Float[Tensor, "T D"], body: Body) -> Performed:
-        """What a person does by such vectors."""
+    def acted(
+        self, vectors: Float[Tensor, "T D"], body: Body
+    ) -> tuple[Float[Tensor, "T 55 3 4"], Float[Tensor, "T 468 3"]]:
+        """What a person does by such vectors: transforms of the joints, offsets of the face in the head's frame."""
         space = self.diffusion.space
         transforms, code = space.decode(vectors)
         joints = rehung(transforms, space.rest, body.joints)
-        face = body.vertices + self.face.decode(joints, code, body)
+        return joints, self.face.decode(joints, code, body)
+
+    def performed(self, vectors: Float[Tensor, "T D"], body: Body) -> Performed:
+        """The same, as places."""
+        joints, offsets = self.acted(vectors, body)
+        face = body.vertices + offsets
         return Performed(joints, places(joints, face[:, list(FACE_POINTS)], body))
 
     def perform(self, audio: Float32[np.ndarray, "T A"], body: Body, *, seed: int = 0) -> Performed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from vivavoce.features.loudness import leveled
-from vivavoce.media.audio import SpeechFile, open_speech
+from vivavoce.media.audio import open_speech
 from vivavoce.media.files import check_readable, check_target
 from vivavoce.video.maker import Scene
 from vivavoce.video.method import VideoMethod
@@ -34,7 +33,7 @@ def scene_of(request: Request) -> Scene:
     Raises InputError where photo, pose or planner cannot be used.
     """
     config, video = request.config, request.options.video
-    samples = spooled(request.sound)
+    samples = request.sound.spooled()
     portrait = None if request.photo is None else _portrait(request.photo, request.options.face)
     scene = Scene(
         photo=None if portrait is None else framed(portrait, config.width, config.height),
@@ -49,15 +48,6 @@ def scene_of(request: Request) -> Scene:
         scene = replace(scene, pose=read_pose(video.pose, fps=config.fps, frames=request.frames))
     planned = _planned(request, portrait, samples)
     return replace(scene, plan=planned.plan, embeddings=planned.embeddings)
-
-
-def spooled(sound: SpeechFile) -> Float32[np.ndarray, " n"]:
-    """The whole recording at 16 kHz, in a file without a name that is read as it is needed."""
-    with tempfile.TemporaryFile(prefix="vivavoce-") as file:
-        for block in sound.blocks():
-            file.write(block.tobytes())
-        file.flush()
-        return np.memmap(file, np.float32, "r")
 
 
 def framed(portrait: Portrait, width: int, height: int) -> UInt8[np.ndarray, "height width 3"]:
@@ -158,7 +148,7 @@ def plan_file(
     """
     check_target(out, (".yaml", ".yml"))
     check_readable(photo, "photo")
-    samples = spooled(open_speech(speech))
+    samples = open_speech(speech).spooled()
     model = planner_named(*planner)
     write_plan(make_plan(_portrait(photo, face), samples, form=form, model=model, wishes=wishes).plan, out)
     return out

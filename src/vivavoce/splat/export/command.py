@@ -15,8 +15,7 @@ from vivavoce.media.files import check_folder, check_target, replacing
 from vivavoce.media.provenance import Provenance
 from vivavoce.progress import track
 from vivavoce.splat.avatar import Avatar
-from vivavoce.splat.drive import METHOD, Acting, avatar_of, motions_of, script_of
-from vivavoce.splat.driver import Driver
+from vivavoce.splat.drive import Acting, avatar_of
 from vivavoce.splat.export.page import write_page
 from vivavoce.splat.export.posed import posed, within_photo
 from vivavoce.splat.export.spz import write_spz
@@ -50,14 +49,7 @@ def export(
     Raises InputError and OutputError with what is wrong.
     """
     fps = float(frame_rate(fps))
-
-    def moves(avatar: Avatar, sound: SpeechFile) -> Iterator[Motion]:
-        script = script_of(sound, text)
-        return motions_of(
-            Driver(avatar, fps=fps, seed=seed, expressiveness=expressiveness, script=script), sound
-        )
-
-    acting = Acting(METHOD, moves, {"expressiveness": expressiveness, "text": text})
+    acting = acting_by_rules(fps=fps, seed=seed, expressiveness=expressiveness, text=text)
     return export_acting(source, out, acting, speech=speech, at=at, fps=fps, seed=seed, face=face)
 
 
