@@ -15,7 +15,7 @@ from vivavoce.media.files import check_folder, check_target, replacing
 from vivavoce.media.provenance import Provenance
 from vivavoce.progress import track
 from vivavoce.splat.avatar import Avatar
-from vivavoce.splat.drive import Acting, avatar_of
+from vivavoce.splat.drive import Acting, acting_by_rules, avatar_of
 from vivavoce.splat.export.page import write_page
 from vivavoce.splat.export.posed import posed, within_photo
 from vivavoce.splat.export.spz import write_spz
